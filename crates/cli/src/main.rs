@@ -1,0 +1,4 @@
+//! The `stillframe` command.
+#![forbid(unsafe_code)]
+
+fn main() {}
