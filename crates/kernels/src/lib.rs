@@ -2,6 +2,5 @@
 //! and the planner makes smaller units where a frame is too coarse a one.
 #![forbid(unsafe_code)]
 
-pub mod register;
-
 pub mod normalise;
+pub mod register;
