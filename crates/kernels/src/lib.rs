@@ -3,4 +3,5 @@
 #![forbid(unsafe_code)]
 
 pub mod normalise;
+pub mod ops;
 pub mod register;
