@@ -10,9 +10,11 @@ mod frames;
 mod geometry;
 mod keys;
 mod nearest;
+mod preset;
 mod problem;
 mod set;
 mod stack;
+mod template;
 
 pub use combine::{
     AutoSkipRecipe, ColourMethod, ColourRecipe, Combination, DrizzleRecipe, NormalizationRecipe,
@@ -30,5 +32,7 @@ pub use geometry::{
     Canvas, Clamping, FieldMethod, FieldRecipe, GaugeMethod, GaugeModel, GaugeRecipe, Kernel,
     ReferenceFrame, RefineRecipe, ResamplingRecipe, Temporal, TileRecipe,
 };
+pub use preset::Preset;
 pub use problem::{Problem, RecipeError};
 pub use stack::{RECIPE_VERSION, StackRecipe};
+pub use template::template;
