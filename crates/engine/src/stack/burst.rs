@@ -4,7 +4,8 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 use stillframe_image::{CfaPattern, Image, Rect, Shape};
-use stillframe_io::{BayerOverride, FitsSource, OpenOptions, ReadError, ReadScratch};
+use stillframe_io::ReadError;
+use stillframe_io::fits::{BayerOverride, FileBuffer, FitsSource, OpenOptions, ReadScratch};
 use stillframe_kernels::ops::calibrate::{DarkRows, MasterRows, calibrate_rows};
 use stillframe_kernels::ops::defects::{DefectMap, Defects};
 
@@ -90,19 +91,24 @@ impl FrameBuffer {
 }
 
 impl Burst {
-    /// Opens every frame.
+    /// The burst for the first pass, which loads whole files: no frame is opened yet.
+    pub(super) fn new(spec: BurstSpec) -> Self {
+        let defects = Defects { hot: spec.masters.hot.clone(), cold: spec.masters.cold.clone() };
+        let defects = DefectMap::new(spec.shape, defects, spec.cfa);
+        Self { sources: Vec::new(), defects, spec }
+    }
+
+    /// The burst for reading rectangles.
     ///
     /// # Errors
     /// If a frame that was readable no longer is.
     pub(super) fn open(spec: BurstSpec) -> Result<Self, ReadError> {
-        let sources = spec
-            .frames
-            .iter()
-            .map(|f| FitsSource::open(&f.pixels, &Self::options(spec.cfa)))
-            .collect::<Result<_, _>>()?;
-        let defects = Defects { hot: spec.masters.hot.clone(), cold: spec.masters.cold.clone() };
-        let defects = DefectMap::new(spec.shape, defects, spec.cfa);
-        Ok(Self { sources, defects, spec })
+        let mut burst = Self::new(spec);
+        let options = Self::options(burst.spec.cfa);
+        for frame in &burst.spec.frames {
+            burst.sources.push(FitsSource::open(&frame.pixels, &options)?);
+        }
+        Ok(burst)
     }
 
     fn options(cfa: Option<CfaPattern>) -> OpenOptions {
@@ -126,6 +132,38 @@ impl Burst {
         let FrameBuffer { pixels, mask, scratch } = buffer;
         self.sources[frame].read_rect(plane, rect, pixels, mask, scratch)?;
         self.calibrate(frame, rect, pixels, mask);
+        Ok(())
+    }
+
+    /// Reads the whole file of frame `frame` and gives its SHA-256: the first pass needs every byte
+    /// once, for pixels and checksum.
+    ///
+    /// # Errors
+    /// If the file cannot be read.
+    pub(super) fn load(
+        &self,
+        frame: usize,
+        file: &mut FileBuffer,
+    ) -> Result<(FitsSource, [u8; 32]), ReadError> {
+        let path = &self.spec.frames[frame].path;
+        let source = FitsSource::open_buffered(path, &Self::options(self.spec.cfa), file)?;
+        Ok((source, file.sha256()))
+    }
+
+    /// Decodes and calibrates plane `plane` of the frame that [`Self::load`] has read into `file`.
+    ///
+    /// # Errors
+    /// If the file's content is damaged.
+    pub(super) fn decode(
+        &self,
+        frame: usize,
+        plane: usize,
+        (source, file): (&FitsSource, &FileBuffer),
+        buffer: &mut FrameBuffer,
+    ) -> Result<(), ReadError> {
+        let FrameBuffer { pixels, mask, scratch } = buffer;
+        source.decode_plane(file, plane, pixels, mask, scratch)?;
+        self.calibrate(frame, self.spec.shape.rect(), pixels, mask);
         Ok(())
     }
 

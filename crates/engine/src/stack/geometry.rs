@@ -7,6 +7,7 @@ use stillframe_kernels::register::fit::Model;
 use stillframe_kernels::register::joint::{Joint, JointFrame};
 use stillframe_kernels::register::star_match::MatchStar;
 
+use super::error::StackError;
 use super::light::LightPhases;
 
 /// A star within this distance of a common star (after its frame's transform) is that star. Local
@@ -104,22 +105,22 @@ pub(super) fn fit_fields(
     geometry: &mut Geometry,
     frames: &[MatchedFrame],
     request: &FieldRequest,
-    phases: &LightPhases,
-) {
+    phases: &LightPhases<'_>,
+) -> Result<(), StackError> {
     let joint_frames = joint_frames(frames);
     if geometry.joint.stars.len() < LEAST_STARS_FOR_FIELD || frames.len() < 2 {
-        return;
+        return Ok(());
     }
     let prior_sigma_px: Vec<f64> =
         (0..frames.len()).map(|i| prior_sigma(&geometry.joint, &joint_frames, i)).collect();
     let correlation_px =
-        learn_correlation(&geometry.joint, &joint_frames, request, &prior_sigma_px, phases);
+        learn_correlation(&geometry.joint, &joint_frames, request, &prior_sigma_px, phases)?;
     let fitter = FieldFitter::new(request.first, request.shape, request.spacing, correlation_px);
     let mut fields: Vec<DisplacementField> = Vec::new();
     let mut sigma_px = Vec::new();
     for _ in 0..FIELD_ROUNDS {
         let joint = &geometry.joint;
-        let fits = phases.map("fields", frames.len(), FieldScratch::default, |i, scratch| {
+        let fits = phases.map(frames.len(), FieldScratch::default, |i, scratch| {
             let observations = joint.observations(&joint_frames, i);
             let fit = fitter.fit(&observations, prior_sigma_px[i], scratch);
             let sigma: Vec<f32> = request
@@ -128,12 +129,13 @@ pub(super) fn fit_fields(
                 .map(|p| fitter.posterior_sigma_px(*p, scratch) as f32)
                 .collect();
             (fit.field, sigma)
-        });
+        })?;
         (fields, sigma_px) = fits.into_iter().unzip();
         take_out_mean(&mut fields, &prior_sigma_px);
         geometry.joint.update_stars(&joint_frames, Some(&fields), 0.0);
     }
     geometry.fields = Some(Fields { fields, prior_sigma_px, correlation_px, sigma_px });
+    Ok(())
 }
 
 /// Rounds of stars and fields in turn; the change after the third is below 0.005 px.
@@ -153,13 +155,13 @@ fn learn_correlation(
     frames: &[JointFrame],
     request: &FieldRequest,
     prior_sigma_px: &[f64],
-    phases: &LightPhases,
-) -> f64 {
+    phases: &LightPhases<'_>,
+) -> Result<f64, StackError> {
     let n = frames.len().min(LEARNING_FRAMES);
     let chosen: Vec<usize> = (0..n).map(|k| (2 * k + 1) * frames.len() / (2 * n)).collect();
     let lengths: Vec<f64> =
         [1.5, 2.2, 3.2, 4.7, 7.0, 12.0].iter().map(|k| k * request.spacing).collect();
-    let evidence = phases.map("correlation", lengths.len(), FieldScratch::default, |k, scratch| {
+    let evidence = phases.map(lengths.len(), FieldScratch::default, |k, scratch| {
         let fitter = FieldFitter::new(request.first, request.shape, request.spacing, lengths[k]);
         chosen
             .iter()
@@ -168,11 +170,11 @@ fn learn_correlation(
                 fitter.fit(&observations, prior_sigma_px[i], scratch).log_evidence
             })
             .sum::<f64>()
-    });
+    })?;
     let best = (0..lengths.len())
         .max_by(|a, b| evidence[*a].total_cmp(&evidence[*b]))
         .expect("there are candidate lengths");
-    lengths[best]
+    Ok(lengths[best])
 }
 
 /// Subtracts the weighted mean field from every field.

@@ -2,7 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 use stillframe_image::{Colour, Image, Point, mask};
-use stillframe_io::{ReadError, ReadScratch};
+use stillframe_io::ReadError;
+use stillframe_io::fits::FileBuffer;
 use stillframe_kernels::ops::background::{Background, BackgroundParams, BackgroundScratch, Sites};
 use stillframe_kernels::ops::demosaic::green_plane;
 use stillframe_kernels::ops::linearity::{Linearity, judge};
@@ -77,8 +78,7 @@ pub(super) type Measured = Result<FrameMeasure, String>;
 #[derive(Debug)]
 pub(super) struct MeasureScratch {
     buffer: FrameBuffer,
-    bytes: Vec<u8>,
-    read: ReadScratch,
+    file: FileBuffer,
     plane: Image<f32>,
     background: BackgroundScratch,
     stars: StarScratch,
@@ -88,8 +88,7 @@ impl MeasureScratch {
     pub(super) fn new() -> Self {
         Self {
             buffer: FrameBuffer::new(),
-            bytes: Vec::new(),
-            read: ReadScratch::default(),
+            file: FileBuffer::default(),
             plane: Image::filled(stillframe_image::Shape::new(0, 0), 0.0),
             background: BackgroundScratch::default(),
             stars: StarScratch::default(),
@@ -125,13 +124,13 @@ fn try_measure(
     let n = shape.len() as f64;
     let mut luminance: Option<Image<f32>> = None;
     let mut meshes = Vec::new();
-    let sha256 = burst.load(index, &mut scratch.bytes)?;
+    let (source, sha256) = burst.load(index, &mut scratch.file)?;
     let share = |mask: &Image<u8>, bit: u8| {
         mask.pixels().iter().filter(|m| **m & bit != 0).count() as f64 / n
     };
     let mut saturated_fraction = 0.0;
     for plane in 0..burst.spec.planes {
-        burst.decode(index, plane, &scratch.bytes, &mut scratch.buffer, &mut scratch.read)?;
+        burst.decode(index, plane, (&source, &scratch.file), &mut scratch.buffer)?;
         let FrameBuffer { pixels, mask: bits, .. } = &scratch.buffer;
         let data = 1.0 - share(bits, mask::NO_DATA);
         if data < LEAST_DATA {
