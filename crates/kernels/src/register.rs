@@ -5,6 +5,7 @@ pub mod fft2;
 pub mod fit;
 pub mod patch;
 pub mod phase;
+mod solve;
 pub mod star_match;
 pub mod temporal;
 pub mod tiles;
