@@ -8,6 +8,7 @@ pub mod fit;
 pub mod joint;
 pub mod patch;
 pub mod phase;
+mod solve;
 pub mod star_match;
 pub mod temporal;
 pub mod tiles;
