@@ -8,6 +8,7 @@ mod combine;
 mod file;
 mod frames;
 mod geometry;
+mod import;
 mod keys;
 mod nearest;
 mod preset;
@@ -32,6 +33,7 @@ pub use geometry::{
     Canvas, Clamping, FieldMethod, FieldRecipe, GaugeMethod, GaugeModel, GaugeRecipe, Kernel,
     ReferenceFrame, RefineRecipe, ResamplingRecipe, Temporal, TileRecipe,
 };
+pub use import::{Imported, Note, import_tile_compile};
 pub use preset::Preset;
 pub use problem::{Problem, RecipeError};
 pub use stack::{RECIPE_VERSION, StackRecipe};

@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 
 use serde_json::Value;
 
+use super::canonical::tree;
 use super::file::{RecipeFile, file_keys};
 use super::keys::{Key, Kind};
 use super::preset::Preset;
@@ -31,9 +32,8 @@ impl RecipeFile {
         let leave_out = "A key that is left out has its default. Everything but `resources` may \
                          change the result, and is kept in its header.";
         comment(&mut text, 0, "", leave_out);
-        let mut value = serde_json::to_value(&self.recipe).expect("a recipe has string keys only");
-        value["resources"] =
-            serde_json::to_value(&self.resources).expect("resources have string keys only");
+        let mut value = tree(&self.recipe);
+        value["resources"] = tree(&self.resources);
         section(&mut text, &file_keys(), &value, 0);
         text
     }
