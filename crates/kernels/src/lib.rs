@@ -2,6 +2,8 @@
 //! and the planner makes smaller units where a frame is too coarse a one.
 #![forbid(unsafe_code)]
 
+pub mod combine;
 pub mod normalise;
 pub mod ops;
 pub mod register;
+pub mod warp;
