@@ -4,8 +4,7 @@
 use serde::{Deserialize, Serialize};
 use stillframe_image::{CfaPattern, Colour, DisplacementField, Image, Rect, Shape, Transform, mask};
 use stillframe_kernels::combine::{
-    Combination, CombineScratch, Combined, Rejection, SampleStack, SampleWeights, combine,
-    combine_groups,
+    Combination, Combined, Combiner, NoiseModel, Rejection, SampleStack, SampleWeights,
 };
 use stillframe_kernels::normalise::sky::SkySurface;
 use stillframe_kernels::ops::demosaic::{demosaic, demosaiced_mask};
@@ -45,8 +44,8 @@ pub(super) struct CombineFrame {
     pub(super) frame: usize,
     pub(super) frame_from_ref: Transform,
     pub(super) field: Option<DisplacementField>,
-    /// Factor that brings its fluxes to the mean transparency.
-    pub(super) scale: f32,
+    /// Factor that brings its fluxes to the mean transparency, of each output plane.
+    pub(super) scale: Vec<f32>,
     /// Its sky less the mean sky, after scaling, of each output plane.
     pub(super) sky: Vec<SkySurface>,
     pub(super) weight: WeightField,
@@ -55,7 +54,7 @@ pub(super) struct CombineFrame {
     /// Limit on ringing before scaling (see [`Warper::warp`]).
     pub(super) undershoot: f32,
     /// Group for the synthetic frames; 0 if there are none.
-    pub(super) group: u32,
+    pub(super) group: usize,
 }
 
 /// What pass 2 does.
@@ -69,6 +68,10 @@ pub(super) struct CombineSpec {
     pub(super) planes: usize,
     pub(super) rejection: Rejection,
     pub(super) combination: Combination,
+    /// Mean sky of each output plane.
+    pub(super) levels: Vec<f32>,
+    /// Variance per unit of signal: photon noise.
+    pub(super) shot: f32,
     /// Blocks of so many output pixels a side; scheduling only.
     pub(super) block_side: usize,
 }
@@ -130,10 +133,12 @@ pub(super) struct BlockPlane {
     pub(super) weight: Vec<f32>,
     /// Samples that went in.
     #[serde(with = "wire::pod")]
-    pub(super) coverage: Vec<f32>,
+    pub(super) coverage: Vec<u32>,
     /// Samples that were rejected.
     #[serde(with = "wire::pod")]
-    pub(super) rejected: Vec<f32>,
+    pub(super) rejected: Vec<u32>,
+    /// Rejected samples of each frame.
+    pub(super) rejected_of_frame: Vec<u64>,
 }
 
 /// Buffers of a worker.
@@ -141,7 +146,8 @@ pub(super) struct BlockPlane {
 pub(super) struct BlockScratch {
     buffer: FrameBuffer,
     resampler: Resampler,
-    combine: CombineScratch,
+    combiner: Combiner,
+    combined: Combined,
 }
 
 impl BlockScratch {
@@ -157,7 +163,9 @@ impl BlockScratch {
                 warper: Warper::new(kernel),
                 drizzle: Drizzle::new(pixfrac),
             },
-            combine: CombineScratch::default(),
+            combiner: Combiner::new(spec.rejection, spec.combination)
+                .expect("the rejection was checked when the recipe was"),
+            combined: Combined::default(),
         }
     }
 }
@@ -169,7 +177,7 @@ pub(super) fn work_block(
     rect: Rect,
     scratch: &mut BlockScratch,
 ) -> Result<Block, String> {
-    let BlockScratch { buffer, resampler, combine: combine_scratch } = scratch;
+    let BlockScratch { buffer, resampler, combiner, combined } = scratch;
     for stack in &mut resampler.stacks {
         stack.reset(spec.frames.len(), rect.shape(), spec.sample_weights());
     }
@@ -179,8 +187,8 @@ pub(super) fn work_block(
             normalise(spec, frame, plane, rect, stack.frame_mut(slot));
         }
     }
-    let floors: Vec<f32> = spec.frames.iter().map(|f| f.sigma_floor).collect();
-    let groups: Vec<u32> = spec.frames.iter().map(|f| f.group).collect();
+    let sigma: Vec<f32> = spec.frames.iter().map(|f| f.sigma_floor).collect();
+    let groups: Vec<usize> = spec.frames.iter().map(|f| f.group).collect();
     let mut weights = |slot: usize, row: usize, out: &mut [f32]| {
         let first = spec.canvas.reference_point(rect.x as f64, (rect.y + row) as f64);
         spec.frames[slot].weight.row(first.x, spec.canvas.step, first.y, out);
@@ -188,16 +196,22 @@ pub(super) fn work_block(
     let planes = resampler
         .stacks
         .iter()
-        .map(|stack| {
-            let n = rect.shape().len();
-            let mut plane = BlockPlane {
-                value: vec![0.0; n],
-                weight: vec![0.0; n],
-                coverage: vec![0.0; n],
-                rejected: vec![0.0; n],
-            };
-            TODO_COMBINE
-            plane
+        .zip(&spec.levels)
+        .map(|(stack, &level)| {
+            let noise =
+                NoiseModel { sigma: &sigma, level, shot: spec.shot, relative: SEEING_SCATTER };
+            if spec.n_groups > 1 {
+                combiner.combine_groups(stack, Some(&noise), &groups, &mut weights, combined);
+            } else {
+                combiner.combine(stack, Some(&noise), &mut weights, combined);
+            }
+            BlockPlane {
+                value: combined.value.pixels().to_vec(),
+                weight: combined.weight.pixels().to_vec(),
+                coverage: combined.coverage.pixels().to_vec(),
+                rejected: combined.rejected.pixels().to_vec(),
+                rejected_of_frame: combined.rejected_of_frame.clone(),
+            }
         })
         .collect();
     Ok(Block { planes })
@@ -239,6 +253,9 @@ impl Resampler {
         }
     }
 }
+
+/// Share of a star's signal by which frames differ through seeing.
+const SEEING_SCATTER: f32 = 0.1;
 
 /// Pixels around a sample that demosaicing looks at.
 const DEMOSAIC_REACH: usize = 6;
@@ -306,14 +323,14 @@ fn whole_cells(rect: Rect, shape: Shape) -> Rect {
 
 /// Brings the samples of one frame to the mean transparency and the mean sky.
 fn normalise(spec: &CombineSpec, frame: &CombineFrame, plane: usize, rect: Rect, out: &mut [f32]) {
-    let sky = &frame.sky[plane];
+    let (sky, scale) = (&frame.sky[plane], frame.scale[plane]);
     for (row, samples) in out.chunks_exact_mut(rect.width).enumerate() {
         let first = spec.canvas.reference_point(rect.x as f64, (rect.y + row) as f64);
         let [a, b, c] = sky.along_row(first.y);
         // Absolute pixel numbers, so that the bits do not depend on where the block begins.
         for (i, v) in samples.iter_mut().enumerate() {
             let x = spec.canvas.first.x + spec.canvas.step * (rect.x + i) as f64;
-            *v = *v * frame.scale - ((c * x + b) * x + a) as f32;
+            *v = *v * scale - ((c * x + b) * x + a) as f32;
         }
     }
 }

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use stillframe_image::{Image, Rect, Shape};
 use stillframe_io::ReadError;
 use stillframe_io::fits::{BayerOverride, FitsSource, OpenOptions, ReadScratch};
-use stillframe_kernels::combine::{ClippedMean, clipped_mean};
+use stillframe_kernels::combine::{ClippedMean, Rejection, RejectionMethod};
 
 use super::error::StackError;
 use super::wire;
@@ -89,14 +89,20 @@ pub(super) struct MasterScratch {
 }
 
 impl MasterScratch {
-    pub(super) fn new() -> Self {
+    pub(super) fn new(spec: &MasterSpec) -> Self {
         let none = Shape::new(0, 0);
         Self {
             pixels: Image::filled(none, 0.0),
             mask: Image::filled(none, 0),
             read: ReadScratch::default(),
             samples: Vec::new(),
-            mean: ClippedMean::default(),
+            mean: ClippedMean::new(Rejection {
+                method: RejectionMethod::KappaSigma,
+                low: spec.kappa,
+                high: spec.kappa,
+                ..Rejection::default()
+            })
+            .expect("κ was checked with the recipe"),
         }
     }
 }
@@ -133,14 +139,11 @@ pub(super) fn work_master(
     scratch.samples.resize(n * sources.len(), 0.0);
     for (k, source) in sources.iter().enumerate() {
         read_rows(source, spec, rows, scratch).map_err(|e| e.to_string())?;
-        let scale = spec.scales[k];
-        let out = &mut scratch.samples[k * n..(k + 1) * n];
-        for (o, v) in out.iter_mut().zip(scratch.pixels.pixels()) {
-            *o = v * scale;
-        }
+        scratch.samples[k * n..(k + 1) * n].copy_from_slice(scratch.pixels.pixels());
     }
+    let frames: Vec<&[f32]> = scratch.samples.chunks_exact(n.max(1)).collect();
     let mut mean = vec![0.0; n];
-    clipped_mean(&scratch.samples, sources.len(), spec.kappa, &mut mean, &mut scratch.mean);
+    scratch.mean.run(&frames[..sources.len()], &spec.scales, &mut mean);
     Ok(mean)
 }
 

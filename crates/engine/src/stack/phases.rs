@@ -75,7 +75,7 @@ impl Phase for MastersPhase<'_> {
     }
 
     fn scratch(&self) -> MasterScratch {
-        MasterScratch::new()
+        MasterScratch::new(self.spec)
     }
 
     fn work(&self, index: usize, scratch: &mut MasterScratch) -> Self::Output {
