@@ -53,6 +53,11 @@ impl StarRecord {
         }
     }
 
+    /// Whether flux and shape can be trusted.
+    pub(super) fn is_good(&self) -> bool {
+        self.flags == 0
+    }
+
     pub(super) fn position(&self) -> Point {
         Point::new(f64::from(self.x), f64::from(self.y))
     }
