@@ -91,8 +91,8 @@ impl FrameTruth {
         // E[U²] of U in [0.45, 1.55] is 1.1008: the root mean square over the frames is as asked.
         let rms = options.distortion_px * rng.range(0.45, 1.55) / 1.1008f64.sqrt();
         let seeing = 0.3 + 0.2 * wobble(7.0, phases[2]) + 0.2 * rng.exponential();
-        let haze = 0.1 * wobble(3.0, phases[3]).max(0.0) * (options.cloud_loss > 0.0) as u8 as f64;
-        let clouds = haze + options.cloud_loss * rng.exponential();
+        let haze = 2.0 * wobble(3.0, phases[3]).max(0.0);
+        let clouds = options.cloud_loss * (haze + rng.exponential());
         let brightening = 0.18 * (1.0 - math::cos(1.6 * t)) + 0.03 * rng.normal();
         let level_e = options.sky_e * (1.0 + brightening).max(0.2);
         let gradient_e = options.sky_e * options.sky_gradient;
@@ -137,8 +137,12 @@ impl FrameTruth {
         for _ in 0..12 {
             q = f - self.distortion.at(q);
         }
-        let scene_from_frame = self.frame_from_scene.inverse().expect("a rotation can be undone");
-        scene_from_frame * q
+        self.scene_from_frame() * q
+    }
+
+    /// Undoes [`Self::frame_from_scene`].
+    pub(super) fn scene_from_frame(&self) -> Transform {
+        self.frame_from_scene.inverse().expect("a rotation can be undone")
     }
 }
 

@@ -44,7 +44,8 @@ pub struct BurstOptions {
     /// Amplitude of the sky's gradient across the frame, as a fraction of `sky_e`; it turns and
     /// changes from frame to frame.
     pub sky_gradient: f64,
-    /// Mean fraction of the light that clouds take, at random, per frame.
+    /// Mean fraction of the light that clouds take, at random, per frame; slow haze takes up to
+    /// twice as much.
     pub cloud_loss: f64,
     /// Probability of a satellite trail in a frame.
     pub trail_probability: f64,

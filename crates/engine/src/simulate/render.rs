@@ -1,6 +1,6 @@
 //! The light that reaches the sensor in one frame.
 
-use stillframe_image::{Colour, Image, Point, Transform, math};
+use stillframe_image::{Colour, Image, Point, math};
 
 use super::frame::{FrameTruth, TrailTruth};
 use super::moffat::{Moffat, StarShape};
@@ -50,7 +50,7 @@ fn sky_and_nebula(options: &BurstOptions, scene: &Scene, truth: &FrameTruth) -> 
     let mut image = Image::filled(shape, 0.0f32);
     let spacing = options.distortion_scale_px / NODES_PER_SCALE;
     let lattice = truth.distortion.on_lattice(shape, spacing);
-    let scene_from_frame = scene_from_frame(truth);
+    let scene_from_frame = truth.scene_from_frame();
     let (mut dx, mut dy) = (vec![0.0f32; shape.width], vec![0.0f32; shape.width]);
     let cell = cell(options);
     let transparency = truth.transparency as f32;
@@ -73,10 +73,6 @@ fn sky_and_nebula(options: &BurstOptions, scene: &Scene, truth: &FrameTruth) -> 
         }
     }
     image
-}
-
-fn scene_from_frame(truth: &FrameTruth) -> Transform {
-    truth.frame_from_scene.inverse().expect("a rotation can be undone")
 }
 
 fn add_stars(
