@@ -3,3 +3,4 @@
 #![forbid(unsafe_code)]
 
 pub mod recipe;
+pub mod simulate;
