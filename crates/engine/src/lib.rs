@@ -4,3 +4,4 @@
 
 pub mod recipe;
 pub mod simulate;
+pub mod stack;

@@ -115,7 +115,7 @@ pub(super) fn check_folder(job: &StackJob) -> Result<(), StackError> {
 /// # Errors
 /// If the folder cannot be written.
 pub(super) fn make_scratch(job: &StackJob) -> Result<ScratchDir, StackError> {
-    Ok(ScratchDir::create_in(&job.output)?)
+    Ok(ScratchDir::create(&job.output, 0)?)
 }
 
 /// The report: one outcome for every input, and the figures of the result.
@@ -272,11 +272,12 @@ pub(super) fn write(
     let path = |name: &str| run.job.output.join(name);
     write_fits(run, inputs, measures, solved, stack, path("stack.fits"), existing)?;
     let planes: Vec<&Image<f32>> = stack.planes.iter().map(|p| &p.value).collect();
-    let covered: Vec<bool> = (0..planes[0].shape().len())
-        .map(|k| stack.planes.iter().all(|p| p.coverage.pixels()[k] > 0))
+    let is_covered = |k: usize| stack.planes.iter().all(|p| p.coverage.pixels()[k] > 0);
+    let bits = (0..planes[0].shape().len())
+        .map(|k| if is_covered(k) { 0 } else { stillframe_image::mask::NO_DATA })
         .collect();
-    let covered = Image::from_vec(planes[0].shape(), covered);
-    write_png(&path("preview.png"), &planes, Some(&covered), &PreviewOptions::default(), existing)?;
+    let bits = Image::from_vec(planes[0].shape(), bits);
+    write_png(&path("preview.png"), existing, &planes, Some(&bits), &PreviewOptions::default())?;
     write_json(path("report.json"), &outcome.report, existing)?;
     write_json(path("registration.json"), &registration(solved, inputs), existing)?;
     write_json(path("recipe.json"), &run.job.recipe, existing)?;

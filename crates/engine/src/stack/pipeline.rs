@@ -31,7 +31,6 @@ use super::photometry::{Member, WeightLattice, scales, skies, weight_fields};
 use super::report::{FrameOutcome, StackReport};
 use super::resume::{StageKey, Stages};
 use super::run::{PhaseRecord, Run, StackJob, identity, resolve};
-use super::tile_pass::{TileView, register_tiles, tiles_to_register};
 use super::weights::shrink;
 use crate::recipe::{
     self, Clamping, ColourMethod, FieldMethod, GaugeMethod, HotPixels, Kernel, Linearity,
@@ -421,25 +420,6 @@ fn solve(
         if by_stars && let Some(joint) = &mut joint {
             let evidence =
                 Evidence { stars: Some((joint, &frames)), vectors: &[], n_frames: n };
-            fields = fit_fields(evidence, &request, &run.light())?;
-        }
-        let tiles = tiles_to_register(region, fwhm_px, fields.as_ref(), &lattice, recipe);
-        if !tiles.is_empty() {
-            let scale = scales(&member_list(&members, measures, &ref_from_frame), joint.as_ref(), &recipe.normalization);
-            let view = TileView {
-                members: &members,
-                fields: fields.as_ref(),
-                scales: &scale,
-                fwhm_px,
-                plane: region,
-                uses_stars,
-            };
-            let vectors = register_tiles(run, burst, &view, tiles, &mut ref_from_frame)?;
-            let stars = match (&mut joint, by_stars) {
-                (Some(joint), true) => Some((joint, frames.as_slice())),
-                _ => None,
-            };
-            let evidence = Evidence { stars, vectors: &vectors, n_frames: n };
             fields = fit_fields(evidence, &request, &run.light())?;
         }
     }
