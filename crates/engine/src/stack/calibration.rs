@@ -15,7 +15,7 @@ use super::burst::{Burst, FrameBuffer, Masters};
 use super::error::StackError;
 use super::inputs::Inputs;
 use super::masters::{
-    self, DarkUse, Kind, MasterScratch, MasterSpec, Set, choose_dark, flat_level, group_darks,
+    self, DarkUse, Kind, MasterScratch, MasterSpec, choose_dark, flat_level, group_darks,
 };
 use super::phases::MastersPhase;
 use super::run::Run;

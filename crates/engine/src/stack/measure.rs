@@ -66,7 +66,8 @@ impl StarRecord {
 /// What is kept of a frame.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct FrameMeasure {
-    pub(super) sha256: [u8; 32],
+    /// Of the file, hexadecimal.
+    pub(super) sha256: String,
     pub(super) stars: Vec<StarRecord>,
     /// Background of each output plane (1 or 3).
     pub(super) meshes: Vec<Background>,

@@ -147,7 +147,7 @@ pub(super) fn report(
         let report = &mut frames[index];
         report.outcome = FrameOutcome::Used { weight_fraction };
         report.figures = Some(FrameFigures {
-            sha256: hex(&measure.sha256),
+            sha256: measure.sha256.clone(),
             exposure_secs: inputs.info(index).exposure_secs,
             stars: measure.stars.len(),
             fwhm_px: measure.metrics.fwhm_px.map(f64::from),
@@ -190,10 +190,6 @@ pub(super) fn report(
 
 fn software() -> String {
     format!("stillframe {}", env!("CARGO_PKG_VERSION"))
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|b| format!("{b:02x}")).collect()
 }
 
 fn figures(
@@ -299,7 +295,7 @@ pub(super) fn write(
 fn write_json(path: PathBuf, value: &impl Serialize, existing: Existing) -> Result<(), StackError> {
     let mut text = serde_json::to_string_pretty(value).expect("reports are plain data");
     text.push('\n');
-    AtomicFile::write(&path, existing, text.as_bytes())?;
+    AtomicFile::create(&path, existing)?.write_all_and_finish(text.as_bytes())?;
     Ok(())
 }
 
@@ -418,7 +414,7 @@ fn header(
     }
     for (k, &index) in usable.iter().enumerate() {
         let name = inputs.files[index].path.file_name().map(|n| n.to_string_lossy().into_owned());
-        let sha = hex(&measures[solved.members[k]].sha256);
+        let sha = &measures[solved.members[k]].sha256;
         h.push_history(&format!("input {index}: {} sha256 {sha}", name.unwrap_or_default()));
     }
     h.cards.push(stillframe_image::Card {

@@ -169,6 +169,18 @@ impl Run<'_> {
         resolve(given, kind.name())
     }
 
+    /// What tells these calibration files from others.
+    pub(super) fn calibration_identity(&mut self) -> Result<Vec<(PathBuf, u64)>, StackError> {
+        let mut files = Vec::new();
+        for kind in [Kind::Bias, Kind::Dark, Kind::Flat] {
+            for path in self.resolve_calibration(kind)? {
+                let bytes = std::fs::metadata(&path).map_or(0, |m| m.len());
+                files.push((path, bytes));
+            }
+        }
+        Ok(files)
+    }
+
     /// Key of a master: the files it is made of and how.
     pub(super) fn master_key(&self, kind: Kind, sources: &[FitsSource], offset: bool) -> StageKey {
         let files: Vec<_> = sources.iter().map(|s| identity(s.info())).collect();
