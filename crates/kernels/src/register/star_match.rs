@@ -233,7 +233,7 @@ impl ReferenceIndex {
             let bright = Bright::new(frame, &order, level.size);
             let Some(found) = search(level, &bright, params) else { continue };
             if found.ln_false_alarms <= ln_accepted {
-                let refined = self.refined(frame, level, &bright, &found, params);
+                let refined = self.refined(frame, level, &found, params);
                 if let Some(result) = refined {
                     return Ok(result);
                 }
@@ -259,16 +259,9 @@ impl ReferenceIndex {
         &self,
         frame: &[MatchStar],
         level: &Level,
-        bright: &Bright,
         found: &Consensus,
         params: &MatchParams,
     ) -> Option<StarMatch> {
-        let points = level.grid.points();
-        let squares = found.pairs.iter().map(|&(r, f)| {
-            let landed = found.ref_from_frame * bright.points[f as usize];
-            (landed - points[r as usize]).norm_squared()
-        });
-        let rms_px = (squares.sum::<f64>() / found.pairs.len() as f64).sqrt();
         let size = self.grid.bounds().1 - self.grid.bounds().0;
         let density = self.usable as f64 / (size.dx.max(1.0) * size.dy.max(1.0));
         let lists = Lists {
@@ -277,7 +270,7 @@ impl ReferenceIndex {
             density: density.max(level.density),
             frame,
         };
-        let refined = lists.refine(found.ref_from_frame, rms_px, params)?;
+        let refined = lists.refine(found.ref_from_frame, params)?;
         // The refinement adds faint stars; if it loses the bright ones, it went astray.
         if 2 * refined.pairs.len() < found.pairs.len() {
             return None;

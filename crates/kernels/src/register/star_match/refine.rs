@@ -1,10 +1,10 @@
 //! The best transform that all stars support, and how rich it may be.
 
-use stillframe_image::{Point, Transform, math};
+use stillframe_image::{Point, Transform, Vec2, math};
 
 use super::grid::PointGrid;
 use super::{MatchParams, MatchStar};
-use crate::register::fit::{Model, RobustFit, fit_robust};
+use crate::register::fit::{Model, RobustFit, bounding_box, fit_robust};
 
 /// Result of the refinement; indices into the full lists.
 pub(super) struct Refined {
@@ -14,8 +14,9 @@ pub(super) struct Refined {
     pub(super) rms_px: f64,
 }
 
-/// Matching and fitting alternate this often: each round the tolerance follows the residuals.
-const ROUNDS: usize = 3;
+/// Matching and fitting alternate; the search radius of each round in units of the tolerance: wide
+/// where the field may still be bent by what a similarity lacks.
+const ROUNDS: [f64; 4] = [3.0, 2.0, 1.0, 1.0];
 /// Smallest standard error of a centroid that is believed, pixels.
 const MIN_SIGMA_PX: f64 = 0.02;
 
@@ -28,48 +29,80 @@ pub(super) struct Lists<'a> {
 }
 
 impl Lists<'_> {
-    /// Improves `start`, whose residuals are about `rms_px`. `None` if fewer than three stars are
-    /// left.
-    pub(super) fn refine(
-        &self,
-        start: Transform,
-        rms_px: f64,
-        params: &MatchParams,
-    ) -> Option<Refined> {
+    /// Improves `start`. `None` if fewer than three stars are left.
+    pub(super) fn refine(&self, start: Transform, params: &MatchParams) -> Option<Refined> {
         let mut transform = start;
         let mut model = Model::Similarity;
-        let mut scatter = rms_px.max(params.tolerance_px / 3.0);
         let mut kept = Vec::new();
-        let mut rms = rms_px;
-        for round in 0..ROUNDS {
+        let mut rms_px = 0.0;
+        for (round, width) in ROUNDS.iter().enumerate() {
             // The first round only collects the faint stars.
             let max_model = if round == 0 { Model::Similarity } else { params.max_model };
-            let found = self.nearest_pairs(&transform, 4.0 * scatter);
+            let radius = self.search_radius(width * params.tolerance_px);
+            let mut found = self.nearest_pairs(&transform, radius);
+            self.drop_chance_pairs(&mut found, &transform, radius);
             let pairs = self.weighted(&found, &transform);
             let chosen = choose(&pairs, &transform, self.frame, max_model)?;
             (model, transform) = (chosen.0, chosen.1.transform);
-            kept = Vec::with_capacity(found.len());
-            let (mut sum, mut n) = (0.0, 0.0);
+            kept.clear();
+            let mut sum = 0.0;
             for ((pair, f), factor) in pairs.iter().zip(&found).zip(&chosen.1.factors) {
                 if *factor > 0.0 {
                     sum += (transform * pair.0 - pair.1).norm_squared();
-                    n += 1.0;
                     kept.push(*f);
                 }
             }
             if kept.len() < 3 {
                 return None;
             }
-            rms = f64::sqrt(sum / n);
-            scatter = rms.max(0.25);
+            rms_px = f64::sqrt(sum / kept.len() as f64);
         }
-        Some(Refined { ref_from_frame: transform, model, pairs: kept, rms_px: rms })
+        Some(Refined { ref_from_frame: transform, model, pairs: kept, rms_px })
+    }
+
+    /// Removes the pairs that are as far apart as unrelated stars are: their distances within
+    /// `radius` are taken as a mixture of a normal distribution per axis and a uniform one.
+    ///
+    /// # Source
+    /// Dempster, Laird & Rubin (1977), doi:10.1111/j.2517-6161.1977.tb01600.x.
+    fn drop_chance_pairs(&self, found: &mut Vec<(u32, u32)>, transform: &Transform, radius: f64) {
+        const STEPS: usize = 15;
+        let squared: Vec<f64> = found
+            .iter()
+            .map(|&(r, f)| {
+                let landed = *transform * self.frame[f as usize].position;
+                (landed - self.reference[r as usize].position).norm_squared()
+            })
+            .collect();
+        let n = squared.len() as f64;
+        let (mut variance, mut share) = (radius * radius / 16.0, 0.8);
+        // Densities of r²/2: exp(−r²/2σ²)/σ² and 2/R².
+        let odds = |q: f64, variance: f64, share: f64| {
+            let normal = share * math::exp(-0.5 * q / variance) / variance;
+            normal / (normal + (1.0 - share) * 2.0 / (radius * radius))
+        };
+        for _ in 0..STEPS {
+            let (mut sum, mut weight) = (0.0, 0.0);
+            for &q in &squared {
+                let p = odds(q, variance, share);
+                sum += p * 0.5 * q;
+                weight += p;
+            }
+            variance = (sum / weight).max(MIN_SIGMA_PX * MIN_SIGMA_PX);
+            // Without a chance pair the odds of a far pair would stay undecided.
+            share = (weight / n).min(1.0 - 1.0 / (n + 1.0));
+        }
+        let mut odds = squared.iter().map(|&q| odds(q, variance, share));
+        found.retain(|_| odds.next().is_some_and(|p| p > 0.5));
+    }
+
+    /// At most `wanted`, and so small that no more than one place in six has a star by chance.
+    fn search_radius(&self, wanted: f64) -> f64 {
+        wanted.min((0.16 / (std::f64::consts::PI * self.density)).sqrt())
     }
 
     /// Each star of the reference with the star of the frame that lands nearest to it.
     fn nearest_pairs(&self, transform: &Transform, radius: f64) -> Vec<(u32, u32)> {
-        // Beyond this, one place in six has a star by chance.
-        let radius = radius.min((0.16 / (std::f64::consts::PI * self.density)).sqrt());
         let mut found: Vec<(u32, f64, u32)> = self
             .frame
             .iter()
@@ -129,7 +162,8 @@ const fn needs(model: Model) -> (usize, f64) {
 /// The simplest model that the pairs do not contradict.
 ///
 /// # Source
-/// Schwarz (1978), doi:10.1214/aos/1176344136, on residuals clipped at Tukey's limit.
+/// Schwarz (1978), doi:10.1214/aos/1176344136, on residuals clipped at Tukey's limit, with the
+/// number of independent ones.
 fn choose(
     pairs: &[(Point, Point, f64)],
     start: &Transform,
@@ -153,16 +187,17 @@ fn choose(
         };
         fits.push((model, fit));
     }
-    let scale = fits[fits.len() - 1].1.scale;
-    let observations = (2 * pairs.len()) as f64;
+    let richest = &fits[fits.len() - 1].1;
+    let limit = 4.685 * 4.685 * richest.scale * richest.scale;
+    let loss = |fit: &RobustFit| -> f64 {
+        let clipped =
+            |p: &(Point, Point, f64)| (p.2 * (fit.transform * p.0 - p.1).norm_squared()).min(limit);
+        pairs.iter().map(clipped).sum()
+    };
+    let independent = (2 * pairs.len()) as f64 / redundancy(pairs, richest);
     let score = |(model, fit): &(Model, RobustFit)| {
-        let limit = 4.685 * 4.685 * scale * scale;
-        let loss: f64 = pairs
-            .iter()
-            .map(|(s, t, w)| (w * (fit.transform * *s - *t).norm_squared()).min(limit))
-            .sum();
-        observations * math::ln((loss / observations).max(1e-12))
-            + model.parameters() as f64 * math::ln(observations)
+        independent * math::ln((loss(fit) / pairs.len() as f64).max(1e-12))
+            + model.parameters() as f64 * math::ln(independent)
     };
     let mut best = 0;
     for i in 1..fits.len() {
@@ -171,6 +206,35 @@ fn choose(
         }
     }
     Some(fits.swap_remove(best))
+}
+
+/// Residuals that tell the same: smooth distortion moves neighbours together, and a thousand stars
+/// then are no thousand witnesses for a richer model. The variance of the sums over blocks of two
+/// sizes, in units of what independent residuals would have; at least 1.
+fn redundancy(pairs: &[(Point, Point, f64)], fit: &RobustFit) -> f64 {
+    const PER_BLOCK: [f64; 2] = [8.0, 24.0];
+    let Some((low, high)) = bounding_box(pairs.iter().map(|p| p.0)) else { return 1.0 };
+    let mut largest = 1.0f64;
+    for per_block in PER_BLOCK {
+        let blocks = ((pairs.len() as f64 / per_block).sqrt() as usize).max(1);
+        let index = |v: f64, low: f64, high: f64| {
+            (((v - low) / (high - low) * blocks as f64) as usize).min(blocks - 1)
+        };
+        let mut sums = vec![Vec2::default(); blocks * blocks];
+        let mut alone = 0.0;
+        for ((s, t, w), factor) in pairs.iter().zip(&fit.factors) {
+            if *factor > 0.0 {
+                let r = (fit.transform * *s - *t) * w.sqrt();
+                let block = index(s.y, low.y, high.y) * blocks + index(s.x, low.x, high.x);
+                sums[block] = sums[block] + r;
+                alone += r.norm_squared();
+            }
+        }
+        let together: f64 = sums.iter().map(|s| s.norm_squared()).sum();
+        // 0/0 if every residual is 0.
+        largest = largest.max(together / alone);
+    }
+    largest
 }
 
 /// How far the pairs reach compared with all stars of the frame: the ratio of standard deviations

@@ -171,7 +171,7 @@ fn unrelated_lists_are_refused() {
 }
 
 #[test]
-fn sparse_fields_match_when_five_stars_and_two_in_five_are_common() {
+fn sparse_fields_match_when_five_stars_and_half_of_all_are_common() {
     for (stars, spurious) in [(8, 0.0), (12, 0.3), (20, 0.3)] {
         let mut rng = Rng::new(6, stars as u64, 0);
         let mut asked = 0;
@@ -193,7 +193,7 @@ fn sparse_fields_match_when_five_stars_and_two_in_five_are_common() {
             let common = frame.iter().filter(is_common).count();
             let found = trial(&scene, &truth, seed);
             assert!(!matches!(found, Some(Err(_))), "{stars} stars, seed {seed}: {found:?}");
-            if common >= 5 && 5 * common >= 2 * frame.len().max(reference.len()) {
+            if common >= 5 && 2 * common >= frame.len().max(reference.len()) {
                 asked += 1;
                 assert!(found.is_some(), "{stars} stars, {common} common, seed {seed}: refused");
             }
