@@ -197,6 +197,8 @@ impl Burst {
             };
             calibrate_rows(pixels.row_mut(row), rows);
         }
-        self.defects.replace_in(rect, pixels, mask);
+        if rect == self.spec.shape.rect() {
+            self.defects.replace(pixels, mask);
+        }
     }
 }

@@ -8,7 +8,7 @@ use serde_json::json;
 use stillframe_image::{Header, Image, Rect, Shape, Value};
 use stillframe_io::fits::FitsWriter;
 use stillframe_io::preview::{PreviewOptions, write_png};
-use stillframe_io::sink::{AtomicFile, Existing};
+use stillframe_io::sink::{Existing, write_file};
 use stillframe_io::spool::ScratchDir;
 use stillframe_kernels::ops::background::{Background, BackgroundParams, BackgroundScratch};
 use stillframe_kernels::ops::metrics::frame_metrics;
@@ -295,7 +295,7 @@ pub(super) fn write(
 fn write_json(path: PathBuf, value: &impl Serialize, existing: Existing) -> Result<(), StackError> {
     let mut text = serde_json::to_string_pretty(value).expect("reports are plain data");
     text.push('\n');
-    AtomicFile::create(&path, existing)?.write_all_and_finish(text.as_bytes())?;
+    write_file(&path, existing, text.as_bytes())?;
     Ok(())
 }
 

@@ -118,10 +118,12 @@ impl Run<'_> {
         plan: &ParallelPlan,
         commit: impl FnMut(usize, UnitResult<P::Output>) -> Result<(), StackError>,
     ) -> Result<(), StackError> {
+        let scratch = self.scratch.clone();
         let context = Context {
             observer: self.observer,
             cancel: self.cancel,
             worker: self.job.worker.as_ref(),
+            scratch: &scratch,
         };
         let achieved = run_phase(phase, plan, &context, commit).map_err(|e| match e {
             OrderedError::Commit { source, .. } => source,

@@ -31,7 +31,7 @@ pub(super) mod pod {
                 if !bytes.len().is_multiple_of(size_of::<T>()) {
                     return Err(E::invalid_length(bytes.len(), &self));
                 }
-                Ok(bytemuck::allocation::pod_collect_to_vec(bytes))
+                Ok(bytemuck::pod_collect_to_vec(bytes))
             }
         }
 
