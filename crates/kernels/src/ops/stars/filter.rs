@@ -248,13 +248,9 @@ pub(super) fn noise_gain(
     if scratch.len() < 64 {
         return 1.0;
     }
-    // 1² + 2² + 1² = 6
-    let scale = (stats::SIGMA_PER_MAD / 6.0f64.sqrt()) as f32;
-    let first = stats::median(scratch).unwrap_or(0.0);
-    let limit = 3.0 * stats::SIGMA_PER_MAD as f32 * first;
-    let kept = scratch.iter().filter(|&&d| d <= limit).count();
-    let (_, &mut median, _) = scratch.select_nth_unstable_by(kept / 2, f32::total_cmp);
-    if median > 0.0 { median * scale } else { 1.0 }
+    // variance of a second difference: 1² + 2² + 1²
+    let sigma = stats::sigma_of_magnitudes(scratch).unwrap_or(0.0) / 6.0f32.sqrt();
+    if sigma > 0.0 { sigma } else { 1.0 }
 }
 
 #[cfg(test)]
