@@ -1,15 +1,11 @@
 //! Where the frames lie relative to each other: star patterns, phase correlation, tile-local
 //! alignment, the mean geometry of all, and the smooth local field of each.
 
-<<<<<<< HEAD
 mod band;
-pub mod fft2;
-pub mod field_fit;
-=======
 mod ecc;
 pub mod fft2;
+pub mod field_fit;
 mod filter;
->>>>>>> reg
 pub mod fit;
 pub mod joint;
 pub mod patch;
