@@ -82,7 +82,7 @@ Examples:
       Globs; quoted ones are expanded by stillframe, on every system alike.
   stillframe stack lights -o result --bias cal/bias --dark cal/dark --flat cal/flat
       Calibration frames: folders, globs, or one finished master each.
-  stillframe stack lights -o result --set rejection.method=none --set warp.kernel=bilinear
+  stillframe stack lights -o result --set rejection.method=none --set resampling.kernel=bilinear
       Change single values of the recipe.
   stillframe stack lights -o result --workers 1 --memory 1GiB
       Less memory, the same bits.
