@@ -1,0 +1,20 @@
+//! FITS: Flexible Image Transport System.
+//!
+//! # Source
+//! FITS Standard 4.0 (2018), <https://fits.gsfc.nasa.gov/fits_standard.html>. Its 1-based pixel
+//! positions do not appear here: rows and columns count from 0.
+
+mod card;
+mod checksum;
+mod decode;
+mod info;
+mod layout;
+mod sink;
+mod source;
+
+pub use info::{BayerOverride, FrameInfo, OpenOptions, SampleType};
+pub use sink::{FitsPixel, FitsWriter, ImageWriter};
+pub use source::{FitsSource, ReadScratch};
+
+/// Bytes of a FITS block: headers and data fill whole blocks.
+pub(crate) const BLOCK: u64 = 2880;

@@ -1,0 +1,131 @@
+//! Files that appear whole or not at all.
+
+use std::fs::File;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use tempfile::NamedTempFile;
+
+use crate::error::{WriteError, WriteErrorKind as Kind};
+
+/// What to do with a result that is there already.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Existing {
+    /// Leave it and report an error.
+    Refuse,
+    /// Put the new one in its place, in one step.
+    Replace,
+}
+
+/// A file under construction: a temporary file beside its target that takes the target's name in
+/// [`AtomicFile::commit`], and is removed if that never happens.
+///
+/// Writes are not buffered.
+#[derive(Debug)]
+pub struct AtomicFile {
+    target: PathBuf,
+    existing: Existing,
+    temporary: NamedTempFile,
+}
+
+impl AtomicFile {
+    /// Starts a file that will be `target`. The folder must exist.
+    ///
+    /// # Errors
+    /// If `target` exists and may not be replaced, or the folder cannot be written to.
+    pub fn create(target: &Path, existing: Existing) -> Result<Self, WriteError> {
+        Self::create_kind(target, existing).map_err(|kind| kind.at(target))
+    }
+
+    fn create_kind(target: &Path, existing: Existing) -> Result<Self, Kind> {
+        refuse_existing(target, existing)?;
+        let folder = match target.parent() {
+            Some(folder) if !folder.as_os_str().is_empty() => folder,
+            _ => Path::new("."),
+        };
+        let mut prefix = std::ffi::OsString::from(".");
+        prefix.push(target.file_name().unwrap_or_default());
+        prefix.push(".");
+        let mut builder = tempfile::Builder::new();
+        builder.prefix(&prefix).suffix(".part");
+        #[cfg(unix)]
+        {
+            use std::os::unix::fs::PermissionsExt;
+            // Temporary files are private by default; a result is as readable as any new file
+            // (the umask still applies).
+            builder.permissions(std::fs::Permissions::from_mode(0o666));
+        }
+        let temporary = builder.tempfile_in(folder)?;
+        Ok(Self { target: target.to_path_buf(), existing, temporary })
+    }
+
+    /// The name that the file will have.
+    pub fn target(&self) -> &Path {
+        &self.target
+    }
+
+    pub(crate) fn file(&self) -> &File {
+        self.temporary.as_file()
+    }
+
+    /// Puts everything on the disk, then gives the file its name.
+    ///
+    /// # Errors
+    /// If the disk is full, or `target` has appeared meanwhile and may not be replaced; the
+    /// temporary file is then removed.
+    pub fn commit(self) -> Result<(), WriteError> {
+        let Self { target, existing, temporary } = self;
+        let commit = || -> Result<(), Kind> {
+            temporary.as_file().sync_all()?;
+            refuse_existing(&target, existing)?;
+            temporary.persist(&target).map_err(|e| e.error)?;
+            sync_folder(&target);
+            Ok(())
+        };
+        commit().map_err(|kind| kind.at(&target))
+    }
+
+    /// `error` with the name of the target.
+    pub fn error(&self, error: io::Error) -> WriteError {
+        Kind::from(error).at(&self.target)
+    }
+}
+
+impl Write for AtomicFile {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.temporary.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.temporary.flush()
+    }
+}
+
+/// Makes `target` with these contents: whole or not at all.
+///
+/// # Errors
+/// As [`AtomicFile::create`] and [`AtomicFile::commit`].
+pub fn write_file(target: &Path, existing: Existing, contents: &[u8]) -> Result<(), WriteError> {
+    let mut file = AtomicFile::create(target, existing)?;
+    file.write_all(contents).map_err(|e| file.error(e))?;
+    file.commit()
+}
+
+fn refuse_existing(target: &Path, existing: Existing) -> Result<(), Kind> {
+    if existing == Existing::Refuse && target.symlink_metadata().is_ok() {
+        return Err(Kind::Exists);
+    }
+    Ok(())
+}
+
+/// Asks the system to keep the new name over a power cut, where it can.
+fn sync_folder(target: &Path) {
+    #[cfg(unix)]
+    if let Some(folder) = target.parent() {
+        let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
+        // The data are safe already; some file systems cannot sync a folder.
+        let _ = File::open(folder).and_then(|f| f.sync_all());
+    }
+    #[cfg(not(unix))]
+    let _ = target;
+}
