@@ -2,15 +2,25 @@
 //!
 //! A recipe never holds what only changes time or memory (workers, executor, budget).
 
+mod canonical;
+mod check;
 mod combine;
+mod file;
 mod frames;
 mod geometry;
+mod keys;
+mod nearest;
+mod problem;
+mod set;
 mod stack;
 
 pub use combine::{
     AutoSkipRecipe, ColourMethod, ColourRecipe, Combination, DrizzleRecipe, NormalizationRecipe,
     ReconstructionMethod, ReconstructionRecipe, RejectionMethod, RejectionRecipe, ScaleMethod,
     SkyMethod, SyntheticRecipe, SyntheticWeighting, WeightScheme, WeightsRecipe,
+};
+pub use file::{
+    FileResources, RecipeFile, RecipeFormat, STRICT_PARALLEL_TILES, Strictness, schema,
 };
 pub use frames::{
     BayerInput, CalibrationRecipe, DarkScaling, GatesRecipe, HotPixels, InputRecipe, Linearity,
@@ -20,4 +30,5 @@ pub use geometry::{
     Canvas, Clamping, FieldMethod, FieldRecipe, GaugeMethod, GaugeModel, GaugeRecipe, Kernel,
     ReferenceFrame, RefineRecipe, ResamplingRecipe, Temporal, TileRecipe,
 };
+pub use problem::{Problem, RecipeError};
 pub use stack::{RECIPE_VERSION, StackRecipe};

@@ -1,0 +1,58 @@
+//! The one text of a recipe, and its hash.
+
+use serde_json::Value;
+use sha2::{Digest, Sha256};
+
+use super::stack::StackRecipe;
+
+impl StackRecipe {
+    /// The recipe as JSON in one line: every key, sorted by name, no blanks. Equal recipes have
+    /// equal texts.
+    pub fn canonical_json(&self) -> String {
+        let mut value = serde_json::to_value(self).expect("a recipe has string keys only");
+        value.sort_all_objects();
+        value.to_string()
+    }
+
+    /// SHA-256 of [`Self::canonical_json`], 64 hexadecimal digits.
+    pub fn sha256(&self) -> String {
+        let digest = Sha256::digest(self.canonical_json().as_bytes());
+        digest.iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+
+    /// The recipe whose [`Self::canonical_json`] (or any JSON of the same keys) is `text`.
+    ///
+    /// # Errors
+    /// What the JSON reader says.
+    pub fn from_json(text: &str) -> Result<Self, serde_json::Error> {
+        serde_json::from_str::<Value>(text).and_then(serde_json::from_value)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::recipe::{RecipeFile, RecipeFormat};
+
+    #[test]
+    fn text_and_recipe_are_equivalent() {
+        let mut recipe = StackRecipe::default();
+        recipe.rejection.low = 0.1 + 0.2 + 0.5;
+        recipe.drizzle = Some(crate::recipe::DrizzleRecipe::default());
+        recipe.gauge.reference = crate::recipe::ReferenceFrame::Frame(3);
+        let text = recipe.canonical_json();
+        assert_eq!(StackRecipe::from_json(&text).unwrap(), recipe);
+        assert!(text.starts_with("{\"calibration\":{\"dark_scaling\":\"auto\","), "{text}");
+    }
+
+    #[test]
+    fn the_hash_knows_values_and_not_how_they_were_written() {
+        let hash =
+            |text: &str| RecipeFile::parse(text, RecipeFormat::Yaml, &[]).unwrap().recipe.sha256();
+        assert_eq!(hash(""), StackRecipe::default().sha256());
+        assert_eq!(hash("rejection: { low: 4 }"), hash("rejection: { low: 4.0 }"));
+        assert_eq!(hash("resources: { parallel_tiles: 3 }"), hash(""));
+        assert_ne!(hash("seed: 2"), hash(""));
+        assert_eq!(hash("").len(), 64);
+    }
+}
