@@ -8,11 +8,14 @@ mod combine;
 mod file;
 mod frames;
 mod geometry;
+mod import;
 mod keys;
 mod nearest;
+mod preset;
 mod problem;
 mod set;
 mod stack;
+mod template;
 
 pub use combine::{
     AutoSkipRecipe, ColourMethod, ColourRecipe, Combination, DrizzleRecipe, NormalizationRecipe,
@@ -30,5 +33,8 @@ pub use geometry::{
     Canvas, Clamping, FieldMethod, FieldRecipe, GaugeMethod, GaugeModel, GaugeRecipe, Kernel,
     ReferenceFrame, RefineRecipe, ResamplingRecipe, Temporal, TileRecipe,
 };
+pub use import::{Imported, Note, import_tile_compile};
+pub use preset::Preset;
 pub use problem::{Problem, RecipeError};
 pub use stack::{RECIPE_VERSION, StackRecipe};
+pub use template::template;

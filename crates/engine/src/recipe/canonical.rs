@@ -1,23 +1,28 @@
 //! The one text of a recipe, and its hash.
 
+use serde::Serialize;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 use super::stack::StackRecipe;
 
+/// A recipe or a part of one as a tree of values. Numbers that are not finite become `null`.
+pub(crate) fn tree<T: Serialize>(recipe: &T) -> Value {
+    serde_json::to_value(recipe).expect("every map of a recipe has strings as keys")
+}
+
 impl StackRecipe {
     /// The recipe as JSON in one line: every key, sorted by name, no blanks. Equal recipes have
     /// equal texts.
     pub fn canonical_json(&self) -> String {
-        let mut value = serde_json::to_value(self).expect("a recipe has string keys only");
+        let mut value = tree(self);
         value.sort_all_objects();
         value.to_string()
     }
 
     /// SHA-256 of [`Self::canonical_json`], 64 hexadecimal digits.
     pub fn sha256(&self) -> String {
-        let digest = Sha256::digest(self.canonical_json().as_bytes());
-        digest.iter().map(|byte| format!("{byte:02x}")).collect()
+        format!("{:x}", Sha256::digest(self.canonical_json().as_bytes()))
     }
 
     /// The recipe whose [`Self::canonical_json`] (or any JSON of the same keys) is `text`.

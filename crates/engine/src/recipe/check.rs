@@ -2,6 +2,7 @@
 
 use serde_json::Value;
 
+use super::canonical::tree;
 use super::geometry::Temporal;
 use super::keys::{Key, Kind, Range};
 use super::problem::{Problem, RecipeError};
@@ -13,7 +14,7 @@ impl StackRecipe {
     /// # Errors
     /// [`RecipeError::Invalid`] with all problems.
     pub fn validate(&self) -> Result<(), RecipeError> {
-        let value = serde_json::to_value(self).expect("a recipe has string keys only");
+        let value = tree(self);
         let mut problems = Vec::new();
         check(&Key::root::<Self>(), &value, &mut problems);
         conflicts(self, &mut problems);
@@ -54,9 +55,10 @@ fn walk(root: &Key, key: &Key, value: &Value, problems: &mut Vec<Problem>) {
 fn fits(kind: &Kind, value: &Value) -> bool {
     match (kind, value) {
         (Kind::Flag, Value::Bool(_)) => true,
-        (Kind::Number(range), Value::Number(_)) => number_fits(range, value),
         (Kind::Choice { words, .. }, Value::String(word)) => words.iter().any(|(w, _)| w == word),
-        (Kind::Choice { or: Some(range), .. }, Value::Number(_)) => number_fits(range, value),
+        (Kind::Number(range) | Kind::Choice { or: Some(range), .. }, Value::Number(_)) => {
+            number_fits(range, value)
+        }
         _ => false,
     }
 }

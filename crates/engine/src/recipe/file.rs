@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use schemars::JsonSchema;
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
@@ -142,13 +143,7 @@ impl RecipeFile {
             .as_object_mut()
             .and_then(|map| map.remove("resources"))
             .unwrap_or_else(|| Value::Object(Map::new()));
-        let unreadable = |e: serde_json::Error| RecipeError::Invalid {
-            problems: vec![Problem::Conflict { keys: "recipe".to_owned(), reason: e.to_string() }],
-        };
-        Ok(Self {
-            recipe: serde_json::from_value(value).map_err(unreadable)?,
-            resources: serde_json::from_value(resources).map_err(unreadable)?,
-        })
+        Ok(Self { recipe: read_checked(value)?, resources: read_checked(resources)? })
     }
 
     /// Checks the recipe, and the resources against this machine.
@@ -175,6 +170,13 @@ impl RecipeFile {
         }
         RecipeError::unless_empty(problems)
     }
+}
+
+/// `value`, which has passed the check of its keys, as its type.
+pub(crate) fn read_checked<T: DeserializeOwned>(value: Value) -> Result<T, RecipeError> {
+    serde_json::from_value(value).map_err(|e| RecipeError::Invalid {
+        problems: vec![Problem::Conflict { keys: "recipe".to_owned(), reason: e.to_string() }],
+    })
 }
 
 /// The keys of a recipe file: those of the recipe, then `resources`.

@@ -194,6 +194,7 @@ impl Range {
     pub(crate) fn needed(&self) -> String {
         let what = if self.whole { "a whole number" } else { "a number" };
         match (self.min, self.max) {
+            (Some(min), Some(max)) if min == max => format!("{what}, {min}"),
             (Some(min), Some(max)) => format!("{what} from {min} to {max}"),
             (Some(min), None) if self.above_min => format!("{what} above {min}"),
             (Some(min), None) => format!("{what} of at least {min}"),

@@ -40,15 +40,14 @@ fn typed(key: &Key, word: &str) -> Value {
     let read = match &key.kind {
         _ if key.optional && word == "null" => Some(Value::Null),
         Kind::Flag => word.parse::<bool>().ok().map(Value::from),
-        Kind::Number(_) => number(word),
-        Kind::Choice { or: Some(_), .. } => number(word),
+        Kind::Number(_) | Kind::Choice { or: Some(_), .. } => number(word),
         Kind::Choice { .. } | Kind::Section(_) => None,
     };
     read.unwrap_or_else(|| Value::from(word))
 }
 
 /// Sets the value at `path`, making the sections above it where they are missing.
-fn insert(value: &mut Value, path: &str, new: Value) {
+pub(crate) fn insert(value: &mut Value, path: &str, new: Value) {
     let mut place = value;
     for name in path.split('.') {
         if !place.is_object() {

@@ -25,7 +25,7 @@ pub struct StackRecipe {
     pub seed: u64,
     /// What the frames are, and how many may be lost.
     pub input: InputRecipe,
-    /// Numbers of frames below which less is done.
+    /// Numbers of frames below which less is done; 0 switches a gate off.
     pub gates: GatesRecipe,
     /// Bias, dark, flat and defect pixels, before any resampling.
     pub calibration: CalibrationRecipe,
