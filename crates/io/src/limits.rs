@@ -16,9 +16,9 @@ pub const MAX_HDUS: usize = 4096;
 /// thousand.
 pub const MAX_HEADER_BYTES: u64 = 80 * 100_000;
 
-/// Largest compressed file that is read; it is held in memory while it is unpacked.
+/// Largest tile-compressed image that is read; it is held in memory while it is unpacked.
 pub const MAX_COMPRESSED_BYTES: u64 = 8 << 30;
 
-/// Most bytes that one byte of a gzip stream can unpack to (the DEFLATE format's own bound is
-/// 1032, RFC 1951): a header that asks for more is wrong.
-pub const MAX_GZIP_EXPANSION: u64 = 1032;
+/// Largest file that is read whole into memory. A plane of [`MAX_PIXELS`] 32-bit samples with its
+/// header fits.
+pub const MAX_BUFFERED_BYTES: u64 = 8 << 30;

@@ -1,5 +1,6 @@
 //! What a frame's header says about it, in the project's words and units.
 
+use std::io;
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
@@ -93,7 +94,7 @@ impl FrameInfo {
     pub(super) fn new(
         path: PathBuf,
         layout: &Layout,
-        options: &OpenOptions,
+        options: OpenOptions,
         stat: FileStat,
     ) -> Result<Self, Kind> {
         let header = Header { cards: layout.cards.iter().filter(|c| kept(c)).cloned().collect() };
@@ -129,6 +130,9 @@ impl FrameInfo {
     }
 }
 
+/// 2⁶³: the offset of unsigned 64-bit samples.
+const TWO_63: f64 = (1u64 << 63) as f64;
+
 /// Size and time of a file, by which a change is noticed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct FileStat {
@@ -137,10 +141,19 @@ pub(super) struct FileStat {
 }
 
 impl FileStat {
-    pub(super) fn of(meta: &std::fs::Metadata) -> Self {
+    /// # Errors
+    /// If it is no file, or an empty one.
+    pub(super) fn of(meta: &std::fs::Metadata) -> Result<Self, Kind> {
+        if !meta.is_file() {
+            let source = io::Error::new(io::ErrorKind::InvalidInput, "it is not a file");
+            return Err(Kind::Unreadable { source });
+        }
+        if meta.len() == 0 {
+            return Err(Kind::Empty);
+        }
         let since = meta.modified().ok().and_then(|t| t.duration_since(std::time::UNIX_EPOCH).ok());
         let modified_nanos = since.and_then(|d| i64::try_from(d.as_nanos()).ok()).unwrap_or(0);
-        Self { bytes: meta.len(), modified_nanos }
+        Ok(Self { bytes: meta.len(), modified_nanos })
     }
 }
 
@@ -190,7 +203,7 @@ fn sample_type(layout: &Layout) -> SampleType {
         Stored::I16 => SampleType::I16,
         Stored::I32 if unsigned(2147483648.0) => SampleType::U32,
         Stored::I32 => SampleType::I32,
-        Stored::I64 if unsigned(9223372036854775808.0) => SampleType::U64,
+        Stored::I64 if unsigned(TWO_63) => SampleType::U64,
         Stored::I64 => SampleType::I64,
         Stored::F32 => SampleType::F32,
         Stored::F64 => SampleType::F64,
@@ -205,7 +218,7 @@ fn saturation_level(header: &Header, layout: &Layout) -> Option<f32> {
         Stored::U8 => (0.0, 255.0),
         Stored::I16 => (-32768.0, 32767.0),
         Stored::I32 => (-2147483648.0, 2147483647.0),
-        Stored::I64 => (-9223372036854775808.0, 9223372036854775807.0),
+        Stored::I64 => (-TWO_63, TWO_63),
         Stored::F32 | Stored::F64 => return None,
     };
     let at = |raw: f64| layout.bzero + layout.bscale * raw;
@@ -253,12 +266,13 @@ fn named_pattern(header: &Header) -> Result<Option<CfaPattern>, Kind> {
 fn start_secs(header: &Header, date_obs: Option<&str>) -> Option<f64> {
     /// Modified Julian date of 1970-01-01.
     const UNIX_EPOCH_MJD: f64 = 40587.0;
-    let from_date = date_obs.and_then(|date| match date.split_once(['T', ' ']) {
-        Some((day, time)) => Some(days_since_1970(day)? * 86400.0 + secs_of_day(time)?),
-        None => {
-            let time = first_text(header, &["TIME-OBS", "TIME_OBS", "UT", "UTC"])?;
-            Some(days_since_1970(date)? * 86400.0 + secs_of_day(&time)?)
-        }
+    let from_date = date_obs.and_then(|date| {
+        let other = || first_text(header, &["TIME-OBS", "TIME_OBS", "UT", "UTC"]);
+        let (day, time) = match date.split_once(['T', ' ']) {
+            Some((day, time)) => (day, time.to_string()),
+            None => (date, other()?),
+        };
+        Some(days_since_1970(day)? * 86400.0 + secs_of_day(&time)?)
     });
     let from_mjd = || header.real("MJD-OBS").map(|mjd| (mjd - UNIX_EPOCH_MJD) * 86400.0);
     let from_jd = || header.real("JD").map(|jd| (jd - 2400000.5 - UNIX_EPOCH_MJD) * 86400.0);

@@ -1,41 +1,41 @@
 //! Where the image is in a file: walks the header-data units up to the first image.
 
-use std::io;
-
 use stillframe_image::{Card, Value};
 
 use super::BLOCK;
 use super::card::{CARD, Parsed, parse};
+use super::sniff;
 use crate::error::ReadErrorKind as Kind;
 use crate::limits;
 
-/// Bytes at a position; less than asked for only at the end.
+/// Bytes that are read at growing positions.
 pub(crate) trait ReadAt {
-    fn read_up_to(&mut self, buffer: &mut [u8], offset: u64) -> io::Result<usize>;
+    /// Fills as much of `buffer` as there is from `offset` on, and returns how much that is.
+    fn read_up_to(&mut self, buffer: &mut [u8], offset: u64) -> Result<usize, Kind>;
 
     /// Number of bytes. Only asked for after a read found the end.
-    fn end(&mut self) -> io::Result<u64>;
+    fn end(&mut self) -> Result<u64, Kind>;
 }
 
 impl ReadAt for &std::fs::File {
-    fn read_up_to(&mut self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
-        crate::positioned::read_up_to(self, buffer, offset)
+    fn read_up_to(&mut self, buffer: &mut [u8], offset: u64) -> Result<usize, Kind> {
+        Ok(crate::positioned::read_up_to(self, buffer, offset)?)
     }
 
-    fn end(&mut self) -> io::Result<u64> {
+    fn end(&mut self) -> Result<u64, Kind> {
         Ok(self.metadata()?.len())
     }
 }
 
 impl ReadAt for &[u8] {
-    fn read_up_to(&mut self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+    fn read_up_to(&mut self, buffer: &mut [u8], offset: u64) -> Result<usize, Kind> {
         let start = usize::try_from(offset).unwrap_or(usize::MAX).min(self.len());
         let n = buffer.len().min(self.len() - start);
         buffer[..n].copy_from_slice(&self[start..start + n]);
         Ok(n)
     }
 
-    fn end(&mut self) -> io::Result<u64> {
+    fn end(&mut self) -> Result<u64, Kind> {
         Ok(self.len() as u64)
     }
 }
@@ -79,8 +79,8 @@ impl Stored {
 pub(crate) enum Encoding {
     /// Row after row.
     Plain,
-    /// Compressed tiles in a binary table, which is the HDU with this index.
-    Tiled { hdu: usize },
+    /// Compressed tiles in a binary table.
+    Tiled,
 }
 
 /// The first image of a file.
@@ -97,6 +97,8 @@ pub(crate) struct Layout {
     pub bzero: f64,
     pub bscale: f64,
     pub blank: Option<i64>,
+    /// Where the header of the unit starts.
+    pub header_offset: u64,
     /// Where the data unit starts and how long it is, without its padding.
     pub data_offset: u64,
     pub data_bytes: u64,
@@ -107,6 +109,7 @@ pub(crate) struct Layout {
 /// One header with its place.
 struct Hdu {
     cards: Vec<Card>,
+    header_offset: u64,
     data_offset: u64,
 }
 
@@ -155,8 +158,12 @@ fn read_header(bytes: &mut impl ReadAt, offset: u64, first: bool) -> Result<Opti
     loop {
         let found = bytes.read_up_to(&mut block, at)?;
         if at == offset {
-            let starts = |name: &[u8]| block[..found].starts_with(name);
-            if !first && !starts(b"XTENSION= ") {
+            let head = &block[..found];
+            if first && !head.starts_with(b"SIMPLE  =") {
+                let looks_like = sniff::looks_like(&head[..found.min(256)]);
+                return Err(Kind::NotFits { looks_like });
+            }
+            if !first && !head.starts_with(b"XTENSION= ") {
                 let length = if found == 0 { bytes.end()? } else { offset };
                 if length < offset {
                     return Err(Kind::Truncated { found: length, needed: offset });
@@ -166,7 +173,9 @@ fn read_header(bytes: &mut impl ReadAt, offset: u64, first: bool) -> Result<Opti
         }
         for record in block[..found].chunks_exact(CARD) {
             match parse(record) {
-                Parsed::End => return Ok(Some(Hdu { cards, data_offset: at + BLOCK })),
+                Parsed::End => {
+                    return Ok(Some(Hdu { cards, header_offset: offset, data_offset: at + BLOCK }));
+                }
                 Parsed::Blank => {}
                 Parsed::Card(card) => cards.push(card),
                 Parsed::Continue { text, comment } => append(&mut cards, &text, &comment),
@@ -267,11 +276,11 @@ fn data_bytes(cards: &[Card]) -> Result<u64, Kind> {
     if lengths.is_empty() {
         return Ok(0);
     }
-    let count = |key| {
-        let n = whole(cards, key)?.unwrap_or(if key == "GCOUNT" { 1 } else { 0 });
+    let count = |key, default| {
+        let n = whole(cards, key)?.unwrap_or(default);
         u64::try_from(n).map_err(|_| Kind::header(format!("{key} is {n}, it cannot be negative")))
     };
-    let (pcount, gcount) = (count("PCOUNT")?, count("GCOUNT")?);
+    let (pcount, gcount) = (count("PCOUNT", 0)?, count("GCOUNT", 1)?);
     lengths
         .iter()
         .try_fold(1u64, |product, &n| product.checked_mul(n))
@@ -333,7 +342,7 @@ fn image_layout(hdu: &Hdu, index: usize, data_bytes: u64) -> Result<Option<Layou
         return Err(Kind::header(format!("BSCALE is {bscale}: every pixel would be the same")));
     }
     Ok(Some(Layout {
-        encoding: if prefix.is_empty() { Encoding::Plain } else { Encoding::Tiled { hdu: index } },
+        encoding: if prefix.is_empty() { Encoding::Plain } else { Encoding::Tiled },
         stored,
         width: axes[0] as usize,
         height: axes[1] as usize,
@@ -342,6 +351,7 @@ fn image_layout(hdu: &Hdu, index: usize, data_bytes: u64) -> Result<Option<Layou
         bzero,
         bscale,
         blank,
+        header_offset: hdu.header_offset,
         data_offset: hdu.data_offset,
         data_bytes,
         cards: hdu.cards.clone(),
