@@ -3,9 +3,12 @@
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
+use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use crate::bytes;
+use stillframe_engine::recipe::Preset;
+use stillframe_engine::runtime::{ExecutorKind, parse_bytes};
+
 use crate::exit::EXIT_CODES;
 
 /// Turns many moving frames into one still result.
@@ -141,12 +144,12 @@ pub(crate) struct RecipeArgs {
 pub(crate) struct ResourceArgs {
     /// Where the work runs: threads (if not given), processes or sequential
     #[arg(long, value_name = "NAME")]
-    pub(crate) executor: Option<String>,
+    pub(crate) executor: Option<ExecutorKind>,
     /// Number of workers; if not given, most of the cores
     #[arg(long, value_name = "N")]
     pub(crate) workers: Option<NonZeroUsize>,
     /// Memory to stay within, as in 2GiB; if not given, 75 % of what is free
-    #[arg(long, value_name = "SIZE", value_parser = bytes::parse)]
+    #[arg(long, value_name = "SIZE", value_parser = parse_bytes)]
     pub(crate) memory: Option<u64>,
 }
 
@@ -252,14 +255,27 @@ pub(crate) enum RecipeCommand {
 
 const RECIPE_INIT_HELP: &str = "\
 Examples:
-  stillframe recipe init                  print a recipe in YAML
-  stillframe recipe init stack.toml       write one in TOML";
+  stillframe recipe init
+      Print a recipe with every key explained.
+  stillframe recipe init my.yaml --preset seestar
+      Write one to start from.
+
+Recipes may be written in TOML as well; stillframe tells them apart by the file's ending.";
+
+fn presets() -> impl TypedValueParser<Value = Preset> {
+    let names = Preset::ALL.map(|p| PossibleValue::new(p.name()).help(p.purpose()));
+    PossibleValuesParser::new(names)
+        .map(|name| Preset::parse(&name).expect("only names of presets are possible"))
+}
 
 /// `recipe init`.
 #[derive(Debug, Args)]
 pub(crate) struct RecipeInitArgs {
-    /// File to write, ending in .yaml, .yml or .toml; standard output if not given
+    /// File to write, ending in .yaml or .yml; standard output if not given
     pub(crate) file: Option<PathBuf>,
+    /// What the values are meant for
+    #[arg(long, value_name = "NAME", default_value = "default", value_parser = presets())]
+    pub(crate) preset: Preset,
     /// Replace the file if it exists
     #[arg(long)]
     pub(crate) overwrite: bool,
@@ -286,7 +302,7 @@ Keys that have a counterpart are translated; every other key is named on the err
 pub(crate) struct RecipeImportArgs {
     /// tile_compile configuration in YAML
     pub(crate) file: PathBuf,
-    /// File to write, ending in .yaml, .yml or .toml; standard output (YAML) if not given
+    /// File to write, ending in .yaml or .yml; standard output if not given
     #[arg(short, long, value_name = "FILE")]
     pub(crate) output: Option<PathBuf>,
     /// Replace the file if it exists

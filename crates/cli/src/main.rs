@@ -2,11 +2,11 @@
 #![forbid(unsafe_code)]
 
 mod args;
-mod bytes;
 mod commands;
 mod exit;
 mod interrupt;
 mod output;
+mod progress;
 
 use std::process::ExitCode;
 

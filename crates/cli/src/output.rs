@@ -21,10 +21,15 @@ fn forgive_closed_pipe(result: io::Result<()>) -> io::Result<()> {
     }
 }
 
+/// Writes `line` to standard error.
+pub(crate) fn tell(line: &str) {
+    // Nobody is left to tell if this fails.
+    let _ = writeln!(io::stderr().lock(), "{line}");
+}
+
 /// Writes one clear error, with its causes, to standard error.
 pub(crate) fn print_failure(failure: &Failure) {
-    // Nobody is left to tell if this fails.
-    let _ = writeln!(io::stderr().lock(), "error: {failure}");
+    tell(&format!("error: {failure}"));
 }
 
 #[cfg(test)]

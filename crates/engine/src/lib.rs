@@ -3,3 +3,6 @@
 #![forbid(unsafe_code)]
 
 pub mod recipe;
+
+pub use stillframe_io as io;
+pub use stillframe_runtime as runtime;

@@ -1,0 +1,19 @@
+//! One module per command: asks the engine, shows the answer.
+
+mod completions;
+mod recipe;
+
+use crate::args::Command;
+use crate::exit::CommandResult;
+
+/// Runs `command`.
+///
+/// # Errors
+/// The failure that ends it, with its exit code.
+pub(crate) fn run(command: Command) -> CommandResult {
+    match command {
+        Command::Recipe(command) => recipe::run(command),
+        Command::Completions(args) => completions::run(&args),
+        _ => Err(anyhow::anyhow!("not yet").into()),
+    }
+}
