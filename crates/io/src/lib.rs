@@ -14,4 +14,4 @@ mod positioned;
 pub mod sink;
 
 pub use error::{ReadError, ReadErrorKind, WriteError, WriteErrorKind};
-pub use sink::{AtomicFile, Existing};
+pub use sink::{AtomicFile, Existing, write_file};

@@ -2,6 +2,8 @@
 
 use stillframe_image::{Card, Value};
 
+use crate::error::WriteErrorKind;
+
 /// Bytes of a card.
 pub(crate) const CARD: usize = 80;
 
@@ -104,26 +106,53 @@ fn parse_number(text: &str) -> Option<Value> {
     if let Ok(i) = text.parse::<i64>() {
         return Some(Value::Integer(i));
     }
-    // Rust also reads "inf" and "nan", which are no FITS numbers.
-    if !text.bytes().all(|b| b.is_ascii_digit() || b"+-.EeDd".contains(&b)) {
+    // Rust also reads "inf" and "nan", which are no FITS numbers. Some capture programs write the
+    // decimal comma of their user's language.
+    if !text.bytes().all(|b| b.is_ascii_digit() || b"+-.,EeDd".contains(&b)) {
         return None;
     }
-    text.replace(['D', 'd'], "E").parse::<f64>().ok().filter(|v| v.is_finite()).map(Value::Real)
+    text.replace(['D', 'd'], "E")
+        .replace(',', ".")
+        .parse::<f64>()
+        .ok()
+        .filter(|v| v.is_finite())
+        .map(Value::Real)
+}
+
+/// Appends the records of `cards` to `out`; where a string needs `CONTINUE`, they start with the card
+/// that announces this (`LONGSTRN`, the OGIP convention of which the standard's is the heir).
+///
+/// # Errors
+/// A card that FITS cannot hold.
+pub(crate) fn format_all<'a>(
+    cards: impl IntoIterator<Item = &'a Card>,
+    out: &mut Vec<u8>,
+) -> Result<(), WriteErrorKind> {
+    let mut records = Vec::new();
+    for card in cards {
+        format(card, &mut records)
+            .map_err(|reason| WriteErrorKind::BadCard { key: card.key.clone(), reason })?;
+    }
+    if records.chunks(CARD).any(|r| r.starts_with(b"CONTINUE")) {
+        push_record("LONGSTRN= 'OGIP 1.0'           / long strings are continued", out);
+    }
+    out.append(&mut records);
+    Ok(())
 }
 
 /// Why a card cannot be written.
-pub(crate) type Refusal = &'static str;
+type Refusal = &'static str;
 
 /// Appends the 80-byte records of `card` to `out`: one, or several for long strings (`CONTINUE`)
 /// and long `HISTORY` or `COMMENT` text. Characters outside printable ASCII become `?`.
 ///
 /// # Errors
 /// A keyword or a value that no FITS card can hold.
-pub(crate) fn format(card: &Card, out: &mut Vec<u8>) -> Result<(), Refusal> {
+pub(super) fn format(card: &Card, out: &mut Vec<u8>) -> Result<(), Refusal> {
     let key = card.key.trim().to_ascii_uppercase();
     let comment = printable(&card.comment);
     if matches!(key.as_str(), "HISTORY" | "COMMENT" | "") {
-        for line in wrapped(&comment, CARD - 8) {
+        for line in wrapped(comment.trim_end(), CARD - 8) {
             push_record(&format!("{key:<8}{line}"), out);
         }
         return Ok(());
@@ -169,7 +198,10 @@ fn real(r: f64) -> String {
 fn format_text(prefix: &str, text: &str, comment: &str, out: &mut Vec<u8>) -> Result<(), Refusal> {
     let quoted = text.trim_end().replace('\'', "''");
     if prefix.len() + quoted.len() + 2 <= CARD {
-        push_with_comment(&format!("{prefix}'{quoted:<8}'"), comment, out);
+        // Comments start in column 34, where other writers and readers put them too: some compute
+        // CHECKSUM from cards that they have formatted anew.
+        let value = format!("'{quoted:<8}'");
+        push_with_comment(&format!("{prefix}{value:<20}"), comment, out);
         return Ok(());
     }
     if prefix.starts_with("HIERARCH") {
@@ -227,4 +259,104 @@ fn wrapped(text: &str, width: usize) -> Vec<&str> {
     }
     lines.push(rest);
     lines
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// What is read back from the records of `card`.
+    fn round_trip(card: &Card) -> Card {
+        let mut records = Vec::new();
+        format(card, &mut records).unwrap();
+        let mut records = records.chunks(CARD).map(parse);
+        let Some(Parsed::Card(mut read)) = records.next() else { panic!("no card") };
+        for record in records {
+            let Parsed::Continue { text: more, comment } = record else { panic!("{record:?}") };
+            let Value::Text(text) = &mut read.value else { panic!("{read:?}") };
+            assert_eq!(text.pop(), Some('&'));
+            text.push_str(&more);
+            read.comment.push_str(&comment);
+        }
+        read
+    }
+
+    fn card(key: &str, value: Value) -> Card {
+        Card { key: key.into(), value, comment: String::new() }
+    }
+
+    proptest! {
+        #[test]
+        fn values_come_back(i: i64, r in prop::num::f64::NORMAL | prop::num::f64::ZERO, b: bool) {
+            for value in [Value::Integer(i), Value::Real(r), Value::Logical(b), Value::None] {
+                for key in ["A", "KEYWORD8", "A-LONG_KEYWORD", "ESO DET CHIP"] {
+                    let card = card(key, value.clone());
+                    prop_assert_eq!(round_trip(&card), card);
+                }
+            }
+        }
+
+        #[test]
+        fn texts_come_back(text in "[ -~]{0,300}", comment in "[a-z' ]{0,90}") {
+            let text = text.trim_end().to_string();
+            let mut card = card("TEXT", Value::Text(text));
+            prop_assert_eq!(&round_trip(&card), &card);
+            card.comment = comment;
+            prop_assert_eq!(&round_trip(&card).value, &card.value);
+        }
+
+        #[test]
+        fn any_record_is_read(record in prop::collection::vec(any::<u8>(), 80)) {
+            let _ = parse(&record);
+        }
+
+        #[test]
+        fn quotes_survive_every_cut(n in 60usize..80, m in 1usize..20) {
+            let card = card("Q", Value::Text("x".repeat(n) + &"'".repeat(m) + "end"));
+            prop_assert_eq!(&round_trip(&card), &card);
+        }
+    }
+
+    #[test]
+    fn records_have_the_form_of_the_standard() {
+        let text = |card: &Card| {
+            let mut records = Vec::new();
+            format(card, &mut records).unwrap();
+            String::from_utf8(records).unwrap()
+        };
+        let mut c = card("EXPTIME", Value::Real(10.0));
+        c.comment = "seconds".into();
+        assert_eq!(text(&c).trim_end(), "EXPTIME =                 10.0 / seconds");
+        let c = card("X", Value::Real(1e-30));
+        assert_eq!(text(&c).trim_end(), "X       =              1.0E-30");
+        let c = card("BAYERPAT", Value::Text("RGGB".into()));
+        assert_eq!(text(&c).trim_end(), "BAYERPAT= 'RGGB    '");
+        let mut c = card("HISTORY", Value::None);
+        c.comment = "word ".repeat(30);
+        let records = text(&c);
+        assert_eq!(records.len(), 3 * CARD);
+        assert!(records[CARD..].starts_with("HISTORY word"));
+        let mut c = card("OBJECT", Value::Text("Mü 1".into()));
+        c.comment = "°".into();
+        assert_eq!(text(&c).trim_end(), "OBJECT  = 'M? 1    '           / ?");
+    }
+
+    #[test]
+    fn what_no_card_can_hold_is_refused() {
+        let refused = |key: &str, value| format(&card(key, value), &mut Vec::new()).is_err();
+        assert!(refused("KEY=", Value::Integer(1)));
+        assert!(refused("A'B", Value::Integer(1)));
+        assert!(refused(&"LONG".repeat(20), Value::Integer(1)));
+        assert!(refused(&"LONG".repeat(15), Value::Real(-1.2345678901234567e-300)));
+        assert!(refused("ESO LONG TEXT", Value::Text("x".repeat(80))));
+    }
+
+    #[test]
+    fn a_decimal_comma_is_understood() {
+        let record = format!("{:<80}", "EXPTIME =              6,4E-05 / Total Exposure Time (s)");
+        let Parsed::Card(card) = parse(record.as_bytes()) else { panic!() };
+        assert_eq!(card.value, Value::Real(6.4e-5));
+    }
 }

@@ -89,3 +89,43 @@ fn encoded(value: u32) -> [u8; 16] {
     ascii.rotate_right(1);
     ascii
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn the_example_of_the_standard_is_encoded_as_there() {
+        // Appendix J: the complement of the sum is encoded.
+        assert_eq!(&encoded(!868229149), b"hcHjjc9ghcEghc9g");
+    }
+
+    proptest! {
+        #[test]
+        fn a_unit_sums_to_minus_zero(words in prop::collection::vec(any::<u32>(), 720)) {
+            let data: Vec<u8> = words.iter().flat_map(|w| w.to_be_bytes()).collect();
+            let mut sum = Sum::default();
+            sum.add(&data);
+            let mut header = with_room(vec![b' '; 80 * 3]);
+            fill_in(&mut header, sum);
+            let mut whole = Sum::default();
+            whole.add(&header);
+            whole.add(&data);
+            prop_assert!(whole.0 == u32::MAX || whole.0 == 0, "{}", whole.0);
+            prop_assert!(header.is_ascii());
+        }
+
+        #[test]
+        fn parts_sum_as_the_whole(words in prop::collection::vec(any::<u32>(), 1..50), at in 0usize..50) {
+            let bytes: Vec<u8> = words.iter().flat_map(|w| w.to_be_bytes()).collect();
+            let cut = 4 * at.min(words.len());
+            let (mut parts, mut whole) = (Sum::default(), Sum::default());
+            parts.add(&bytes[..cut]);
+            parts.add(&bytes[cut..]);
+            whole.add(&bytes);
+            prop_assert_eq!(parts, whole);
+        }
+    }
+}

@@ -297,14 +297,32 @@ fn days_since_1970(date: &str) -> Option<f64> {
     Some((jd - 2440588) as f64)
 }
 
-/// Seconds of `hh:mm:ss.sss`; a `Z` at the end is allowed.
+/// Seconds of `hh:mm:ss.sss` in universal time; a zone (`Z`, `+hh:mm`, `-hhmm`) is allowed, though
+/// the standard has none.
 fn secs_of_day(time: &str) -> Option<f64> {
-    let mut parts = time.trim().trim_end_matches('Z').splitn(3, ':');
+    let time = time.trim().trim_end_matches('Z');
+    let (clock, zone_secs) = match time.find(['+', '-']) {
+        Some(at) => (&time[..at], zone_secs(&time[at..])?),
+        None => (time, 0.0),
+    };
+    let mut parts = clock.splitn(3, ':');
     let hours: f64 = parts.next()?.parse().ok()?;
     let minutes: f64 = parts.next()?.parse().ok()?;
     let seconds: f64 = parts.next().map_or(Some(0.0), |s| s.parse().ok())?;
     let total = hours * 3600.0 + minutes * 60.0 + seconds;
-    (0.0..=86401.0).contains(&total).then_some(total)
+    (0.0..=86401.0).contains(&total).then_some(total - zone_secs)
+}
+
+/// Seconds by which a zone (`+hh:mm`, `-hhmm`) is ahead of universal time.
+fn zone_secs(zone: &str) -> Option<f64> {
+    let digits: String = zone.chars().filter(char::is_ascii_digit).collect();
+    let (hours, minutes): (f64, f64) = match digits.len() {
+        2 => (digits.parse().ok()?, 0.0),
+        4 => (digits[..2].parse().ok()?, digits[2..].parse().ok()?),
+        _ => return None,
+    };
+    let ahead = hours * 3600.0 + minutes * 60.0;
+    Some(if zone.starts_with('-') { -ahead } else { ahead })
 }
 
 #[cfg(test)]
@@ -344,6 +362,8 @@ mod tests {
         assert_eq!(at(&[("DATE-OBS", "1970-01-02T00:00:01.5")]), Some(86401.5));
         assert_eq!(at(&[("DATE-OBS", "2026-01-01T00:02:23")]), Some(1767225743.0));
         assert_eq!(at(&[("DATE-OBS", "2000-03-01"), ("UT", "12:00:00")]), Some(951912000.0));
+        assert_eq!(at(&[("DATE-OBS", "1970-01-01T17:00:01-0700")]), Some(86401.0));
+        assert_eq!(at(&[("DATE-OBS", "1970-01-02T01:30:00.5+01:30")]), Some(86400.5));
         assert_eq!(at(&[("MJD-OBS", "40588.5")]), Some(129600.0));
         assert_eq!(at(&[("DATE-OBS", "yesterday")]), None);
         assert_eq!(at(&[("DATE-OBS", "2026-13-01T00:00:00")]), None);

@@ -159,6 +159,9 @@ fn read_header(bytes: &mut impl ReadAt, offset: u64, first: bool) -> Result<Opti
         let found = bytes.read_up_to(&mut block, at)?;
         if at == offset {
             let head = &block[..found];
+            if first && found == 0 {
+                return Err(Kind::Truncated { found: 0, needed: BLOCK });
+            }
             if first && !head.starts_with(b"SIMPLE  =") {
                 let looks_like = sniff::looks_like(&head[..found.min(256)]);
                 return Err(Kind::NotFits { looks_like });

@@ -37,17 +37,22 @@ macro_rules! pixel {
             const BITPIX: i64 = $bitpix;
             const BZERO: Option<i64> = $bzero;
             fn encode(pixels: &[Self], out: &mut Vec<u8>) {
-                out.extend(pixels.iter().flat_map($bytes));
+                let start = out.len();
+                out.resize(start + size_of_val(pixels), 0);
+                let samples = out[start..].as_chunks_mut::<{ size_of::<Self>() }>().0;
+                for (sample, v) in samples.iter_mut().zip(pixels) {
+                    *sample = $bytes(*v);
+                }
             }
         }
     };
 }
 
-pixel!(u8, 8, None, |v| [*v]);
-pixel!(i16, 16, None, |v| v.to_be_bytes());
-pixel!(u16, 16, Some(32768), |v| (v ^ 0x8000).to_be_bytes());
-pixel!(i32, 32, None, |v| v.to_be_bytes());
-pixel!(f32, -32, None, |v| v.to_be_bytes());
+pixel!(u8, 8, None, |v| [v]);
+pixel!(i16, 16, None, i16::to_be_bytes);
+pixel!(u16, 16, Some(32768), |v: u16| (v ^ 0x8000).to_be_bytes());
+pixel!(i32, 32, None, i32::to_be_bytes);
+pixel!(f32, -32, None, f32::to_be_bytes);
 
 /// A FITS file under construction: a primary image, then named image extensions. It takes its name
 /// in [`FitsWriter::finish`] and leaves nothing behind if that never happens.
@@ -137,11 +142,9 @@ impl FitsWriter {
         }
         let cards = structure::<T>(self.end == 0, name, shape, planes);
         let mut bytes = Vec::new();
+        card::format_all(&cards, &mut bytes)?;
         let given = header.cards.iter().filter(|c| !is_structural(&c.key));
-        for card in cards.iter().chain(given) {
-            card::format(card, &mut bytes)
-                .map_err(|reason| Kind::BadCard { key: card.key.clone(), reason })?;
-        }
+        card::format_all(given, &mut bytes)?;
         let header = checksum::with_room(bytes);
         self.open = Some(OpenUnit {
             header_offset: self.end,
