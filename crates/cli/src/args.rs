@@ -413,7 +413,8 @@ mod tests {
 
     #[test]
     fn stack_takes_several_inputs_and_repeated_values() {
-        let line = "stillframe stack a b -o out --bias x --bias y --set k=1 --set l=2 --memory 2GiB";
+        let line =
+            "stillframe stack a b -o out --bias x --bias y --set k=1 --set l=2 --memory 2GiB";
         let cli = Cli::try_parse_from(line.split(' ')).unwrap();
         let Command::Stack(stack) = cli.command else { panic!("not stack") };
         assert_eq!(stack.inputs.inputs, ["a", "b"]);

@@ -18,7 +18,8 @@ pub(crate) fn on_ctrl_c(stop: impl Fn() + Send + 'static) -> anyhow::Result<()> 
             std::process::exit(ExitStatus::Interrupted as i32);
         }
         // Nobody is left to tell if this fails.
-        let _ = writeln!(std::io::stderr(), "\nstopping cleanly; press Ctrl-C again to stop at once");
+        let _ =
+            writeln!(std::io::stderr(), "\nstopping cleanly; press Ctrl-C again to stop at once");
         stop();
     })
     .context("cannot listen for Ctrl-C")
