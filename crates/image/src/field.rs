@@ -108,6 +108,102 @@ impl DisplacementField {
         self.coefficients.iter().all(|c| *c == [0.0; 2])
     }
 
+    /// Componentwise bounds of the displacements of all points in the box from `first` to `last`
+    /// (both included): the B-spline lies in the convex hull of its coefficients.
+    ///
+    /// The bounds are safe, not tight. O(nodes under the box).
+    pub fn bounds_over(&self, first: Point, last: Point) -> (Vec2, Vec2) {
+        let span = |from: f64, to: f64, nodes: usize| {
+            let cell = |offset: f64| (offset / self.spacing - 1.0).floor();
+            let top = nodes as f64 - 4.0;
+            let (low, high) = (cell(from), cell(to));
+            let inside = low >= 0.0 && high <= top;
+            // a NaN position clamps to the first node; the field is 0 there
+            let low = low.min(top).max(0.0) as usize;
+            let high = high.min(top).max(0.0) as usize + 4;
+            (low..high.max(low).min(nodes), inside)
+        };
+        let (columns, inside_x) =
+            span(first.x - self.origin.x, last.x - self.origin.x, self.nodes.width);
+        let (rows, inside_y) =
+            span(first.y - self.origin.y, last.y - self.origin.y, self.nodes.height);
+        // outside of the lattice the field is 0
+        let start = if inside_x && inside_y { [f64::INFINITY, -f64::INFINITY] } else { [0.0; 2] };
+        let mut low = [start[0]; 2];
+        let mut high = [start[1]; 2];
+        for row in rows {
+            let row = &self.coefficients[row * self.nodes.width..][..self.nodes.width];
+            for c in &row[columns.clone()] {
+                for k in 0..2 {
+                    low[k] = low[k].min(f64::from(c[k]));
+                    high[k] = high[k].max(f64::from(c[k]));
+                }
+            }
+        }
+        (Vec2::new(low[0], low[1]), Vec2::new(high[0], high[1]))
+    }
+
+    /// Displacements of the points (`xs[i]`, `y`), written to `dx` and `dy`: what [`Self::at`]
+    /// gives to 1e-6 px. Each value depends on its own point only, so that any piece of a row has
+    /// the bits of the whole row. `xs` must ascend for speed (a few operations a point).
+    ///
+    /// # Panics
+    /// If the slices differ in length.
+    pub fn along_row(&self, xs: &[f64], y: f64, dx: &mut [f64], dy: &mut [f64]) {
+        assert!(xs.len() == dx.len() && xs.len() == dy.len(), "slices of different length");
+        let Some((cy, ty)) = self.cell(y - self.origin.y, self.nodes.height) else {
+            dx.fill(0.0);
+            dy.fill(0.0);
+            return;
+        };
+        let wy = bspline_weights(ty);
+        let width = self.nodes.width;
+        let collapsed = |column: usize| {
+            let mut sum = [0.0f64; 2];
+            for (row, w) in wy.iter().enumerate() {
+                let c = self.coefficients[(cy + row) * width + column];
+                sum[0] += f64::from(c[0]) * w;
+                sum[1] += f64::from(c[1]) * w;
+            }
+            sum
+        };
+        // not `cell`: `None` before and after the lattice would look like one run
+        let cell_of = |x: f64| ((x - self.origin.x) / self.spacing - 1.0).floor();
+        let mut i = 0;
+        while i < xs.len() {
+            let here = cell_of(xs[i]);
+            let mut end = i + 1;
+            let mut stride = 1;
+            // gallop to the end of the cell, then halve: the runs are long
+            while end < xs.len() && cell_of(xs[end]) == here {
+                end += stride;
+                stride *= 2;
+            }
+            let (mut inside, mut outside) = (i, end.min(xs.len()));
+            while outside - inside > 1 {
+                let middle = inside.midpoint(outside);
+                if cell_of(xs[middle]) == here { inside = middle } else { outside = middle }
+            }
+            let run = i..outside;
+            i = outside;
+            let Some((cell, _)) = self.cell(xs[run.start] - self.origin.x, width) else {
+                dx[run.clone()].fill(0.0);
+                dy[run].fill(0.0);
+                continue;
+            };
+            // All columns of one lattice cell share one cubic polynomial per component.
+            let nodes = [0, 1, 2, 3].map(|k| collapsed(cell + k));
+            let (px, py) = (power_basis(nodes.map(|n| n[0])), power_basis(nodes.map(|n| n[1])));
+            let first = cell as f64;
+            let points = xs[run.clone()].iter().zip(&mut dx[run.clone()]).zip(&mut dy[run]);
+            for ((x, dx), dy) in points {
+                let t = (x - self.origin.x) / self.spacing - 1.0 - first;
+                *dx = horner(px, t);
+                *dy = horner(py, t);
+            }
+        }
+    }
+
     /// Displacements of the points (`x0` + i, `y`) for i in `0..dx.len()`, written to `dx` and
     /// `dy`: what [`Self::at`] gives, one row at a time.
     ///
@@ -201,6 +297,37 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn pieces_of_a_row_agree_with_the_row_and_with_at(
+            seed in 0u64..50, x0 in -60.0f64..40.0, y in -10.0f64..90.0, step in 0.3f64..2.0,
+            cut in 1usize..149,
+        ) {
+            let f = field(seed);
+            let xs: Vec<f64> = (0..150).map(|i| x0 + step * f64::from(i)).collect();
+            let (mut dx, mut dy) = (vec![9.0; 150], vec![9.0; 150]);
+            f.along_row(&xs, y, &mut dx, &mut dy);
+            let (mut px, mut py) = (vec![9.0; 150], vec![9.0; 150]);
+            f.along_row(&xs[..cut], y, &mut px[..cut], &mut py[..cut]);
+            f.along_row(&xs[cut..], y, &mut px[cut..], &mut py[cut..]);
+            prop_assert_eq!((&px, &py), (&dx, &dy));
+            for i in 0..150 {
+                let v = f.at(Point::new(xs[i], y));
+                prop_assert!((dx[i] - v.dx).abs() < 1e-6 && (dy[i] - v.dy).abs() < 1e-6);
+            }
+        }
+
+        #[test]
+        fn bounds_hold_everywhere_in_the_box(
+            seed in 0u64..50, x0 in -60.0f64..100.0, y0 in -30.0f64..90.0,
+            w in 0.0f64..90.0, h in 0.0f64..60.0, u in 0.0f64..1.0, v in 0.0f64..1.0,
+        ) {
+            let f = field(seed);
+            let (low, high) = f.bounds_over(Point::new(x0, y0), Point::new(x0 + w, y0 + h));
+            let d = f.at(Point::new(x0 + u * w, y0 + v * h));
+            prop_assert!(low.dx <= d.dx + 1e-9 && d.dx <= high.dx + 1e-9, "{low:?} {d:?} {high:?}");
+            prop_assert!(low.dy <= d.dy + 1e-9 && d.dy <= high.dy + 1e-9, "{low:?} {d:?} {high:?}");
+        }
+
         #[test]
         fn row_agrees_with_at(seed in 0u64..50, x0 in -40.0f64..40.0, y in -10.0f64..90.0) {
             let f = field(seed);

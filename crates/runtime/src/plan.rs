@@ -3,6 +3,7 @@
 //!
 //! The plan is scheduling: nothing in it may change a bit of the result.
 
+mod choose;
 mod fit;
 mod summary;
 mod units;
@@ -17,7 +18,7 @@ use crate::budget::Budget;
 use crate::capabilities::Capabilities;
 use crate::executor::{ExecutorError, ExecutorKind, Registry};
 
-pub use fit::plan;
+pub use choose::plan;
 pub use summary::PlanSummary;
 pub use units::{PlannedUnit, UnitRule};
 

@@ -1,0 +1,202 @@
+//! The frames of a burst, read rectangle by rectangle and calibrated.
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+use stillframe_image::{CfaPattern, Image, Rect, Shape};
+use stillframe_io::ReadError;
+use stillframe_io::fits::{BayerOverride, FileBuffer, FitsSource, OpenOptions, ReadScratch};
+use stillframe_kernels::ops::calibrate::{DarkRows, MasterRows, calibrate_rows};
+use stillframe_kernels::ops::defects::{DefectMap, Defects};
+
+use super::wire;
+
+/// How far around a rectangle pixels must be read so that a defect inside it is replaced from the
+/// same neighbours whatever the rectangle.
+pub(super) const DEFECT_REACH: usize = 3;
+
+/// A usable light frame.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(super) struct FrameFile {
+    /// The file as given.
+    pub(super) path: PathBuf,
+    /// The file that pixels are read from: the same, or its unpacked copy.
+    pub(super) pixels: PathBuf,
+    /// Factor on the dark current.
+    pub(super) dark_scale: f32,
+}
+
+/// What calibration does to every frame: `(raw − offset − k · dark_current) · inverse_flat`.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub(super) struct Masters {
+    #[serde(with = "wire::image")]
+    pub(super) offset: Option<Image<f32>>,
+    #[serde(with = "wire::image")]
+    pub(super) dark_current: Option<Image<f32>>,
+    #[serde(with = "wire::image")]
+    pub(super) inverse_flat: Option<Image<f32>>,
+    #[serde(with = "wire::pod")]
+    pub(super) hot: Vec<u32>,
+    #[serde(with = "wire::pod")]
+    pub(super) cold: Vec<u32>,
+}
+
+impl Masters {
+    /// Bytes of memory that they hold.
+    pub(super) fn bytes(&self) -> u64 {
+        let images = [&self.offset, &self.dark_current, &self.inverse_flat];
+        let pixels: usize = images.iter().filter_map(|i| i.as_ref()).map(|i| i.shape().len()).sum();
+        (4 * (pixels + self.hot.len() + self.cold.len())) as u64
+    }
+}
+
+/// Everything that is needed to read the burst again in another process.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(super) struct BurstSpec {
+    pub(super) shape: Shape,
+    pub(super) planes: usize,
+    pub(super) cfa: Option<CfaPattern>,
+    pub(super) saturation: Option<f32>,
+    pub(super) frames: Vec<FrameFile>,
+    pub(super) masters: Masters,
+}
+
+/// An opened burst. It holds no file open.
+#[derive(Debug)]
+pub(super) struct Burst {
+    pub(super) spec: BurstSpec,
+    sources: Vec<FitsSource>,
+    defects: DefectMap,
+}
+
+/// Buffers of a read.
+#[derive(Debug)]
+pub(super) struct FrameBuffer {
+    /// Calibrated pixels of the last read.
+    pub(super) pixels: Image<f32>,
+    /// Their mask.
+    pub(super) mask: Image<u8>,
+    scratch: ReadScratch,
+}
+
+impl FrameBuffer {
+    pub(super) fn new() -> Self {
+        let none = Shape::new(0, 0);
+        Self {
+            pixels: Image::filled(none, 0.0),
+            mask: Image::filled(none, 0),
+            scratch: ReadScratch::default(),
+        }
+    }
+}
+
+impl Burst {
+    /// The burst for the first pass, which loads whole files: no frame is opened yet.
+    pub(super) fn new(spec: BurstSpec) -> Self {
+        let defects = Defects { hot: spec.masters.hot.clone(), cold: spec.masters.cold.clone() };
+        let defects = DefectMap::new(spec.shape, defects, spec.cfa);
+        Self { sources: Vec::new(), defects, spec }
+    }
+
+    /// The burst for reading rectangles.
+    ///
+    /// # Errors
+    /// If a frame that was readable no longer is.
+    pub(super) fn open(spec: BurstSpec) -> Result<Self, ReadError> {
+        let mut burst = Self::new(spec);
+        let options = Self::options(burst.spec.cfa);
+        for frame in &burst.spec.frames {
+            burst.sources.push(FitsSource::open(&frame.pixels, &options)?);
+        }
+        Ok(burst)
+    }
+
+    fn options(cfa: Option<CfaPattern>) -> OpenOptions {
+        OpenOptions { bayer: cfa.map_or(BayerOverride::Mono, BayerOverride::Pattern) }
+    }
+
+    /// Reads and calibrates the pixels of `rect` of plane `plane` of frame `frame`.
+    ///
+    /// Defects are replaced from their neighbours inside `rect`: pixels nearer to its border than
+    /// [`DEFECT_REACH`] are not final unless that is the frame's border too.
+    ///
+    /// # Errors
+    /// If the file cannot be read any more.
+    pub(super) fn read(
+        &self,
+        frame: usize,
+        plane: usize,
+        rect: Rect,
+        buffer: &mut FrameBuffer,
+    ) -> Result<(), ReadError> {
+        let FrameBuffer { pixels, mask, scratch } = buffer;
+        self.sources[frame].read_rect(plane, rect, pixels, mask, scratch)?;
+        self.calibrate(frame, rect, pixels, mask);
+        Ok(())
+    }
+
+    /// Reads the whole file of frame `frame` and gives its SHA-256: the first pass needs every byte
+    /// once, for pixels and checksum.
+    ///
+    /// # Errors
+    /// If the file cannot be read.
+    pub(super) fn load(
+        &self,
+        frame: usize,
+        file: &mut FileBuffer,
+    ) -> Result<(FitsSource, [u8; 32]), ReadError> {
+        let path = &self.spec.frames[frame].path;
+        let source = FitsSource::open_buffered(path, &Self::options(self.spec.cfa), file)?;
+        Ok((source, file.sha256()))
+    }
+
+    /// Decodes and calibrates plane `plane` of the frame that [`Self::load`] has read into `file`.
+    ///
+    /// # Errors
+    /// If the file's content is damaged.
+    pub(super) fn decode(
+        &self,
+        frame: usize,
+        plane: usize,
+        (source, file): (&FitsSource, &FileBuffer),
+        buffer: &mut FrameBuffer,
+    ) -> Result<(), ReadError> {
+        let FrameBuffer { pixels, mask, scratch } = buffer;
+        source.decode_plane(file, plane, pixels, mask, scratch)?;
+        self.calibrate(frame, self.spec.shape.rect(), pixels, mask);
+        Ok(())
+    }
+
+    /// Calibrates pixels that were read from `rect` of frame `frame`.
+    pub(super) fn calibrate(
+        &self,
+        frame: usize,
+        rect: Rect,
+        pixels: &mut Image<f32>,
+        mask: &mut Image<u8>,
+    ) {
+        let masters = &self.spec.masters;
+        if let Some(level) = self.spec.saturation {
+            for (bits, value) in mask.pixels_mut().iter_mut().zip(pixels.pixels()) {
+                if *value >= level {
+                    *bits |= stillframe_image::mask::SATURATED;
+                }
+            }
+        }
+        for row in 0..rect.height {
+            let y = rect.y + row;
+            let part = |image: &'_ Option<Image<f32>>| -> Option<&'_ [f32]> {
+                // The closure's lifetime is that of `masters`, which outlives the row.
+                image.as_ref().map(|i| &i.row(y)[rect.x..rect.x_end()])
+            };
+            let rows = MasterRows {
+                offset: part(&masters.offset),
+                dark: part(&masters.dark_current)
+                    .map(|current| DarkRows { current, scale: self.spec.frames[frame].dark_scale }),
+                inverse_flat: part(&masters.inverse_flat),
+            };
+            calibrate_rows(pixels.row_mut(row), rows);
+        }
+        self.defects.replace_in(rect, pixels, mask);
+    }
+}

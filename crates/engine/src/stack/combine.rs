@@ -1,0 +1,336 @@
+//! Pass 2: blocks of the canvas. Each reads what lies under it from every frame, resamples once,
+//! rejects and combines.
+
+use serde::{Deserialize, Serialize};
+use stillframe_image::{CfaPattern, Colour, DisplacementField, Image, Rect, Shape, Transform, mask};
+use stillframe_kernels::combine::{
+    Combination, Combined, Combiner, NoiseModel, Rejection, SampleStack, SampleWeights,
+};
+use stillframe_kernels::normalise::sky::SkySurface;
+use stillframe_kernels::ops::demosaic::{demosaic, demosaiced_mask};
+use stillframe_kernels::warp::{
+    Drizzle, Geometry, Grid, Source, Void, WarpKernel, Warper, source_rect,
+};
+
+use super::burst::{Burst, DEFECT_REACH, FrameBuffer};
+use super::canvas::Canvas;
+use super::weights::WeightField;
+use super::wire;
+
+/// How a frame's samples get onto the canvas.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub(super) enum Resample {
+    /// Interpolation.
+    Warp { kernel: WarpKernel },
+    /// Samples dropped as squares of side `pixfrac`.
+    Drizzle { pixfrac: f64 },
+}
+
+/// How colours come about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) enum ColourMode {
+    /// As many output planes as the frames have.
+    Planes,
+    /// Three planes, each from the mosaic samples of its colour.
+    Mosaic(CfaPattern),
+    /// Three planes, each frame demosaiced before the warp.
+    Demosaic(CfaPattern),
+}
+
+/// A frame as it goes into the combination.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(super) struct CombineFrame {
+    /// Index in the burst.
+    pub(super) frame: usize,
+    pub(super) frame_from_ref: Transform,
+    pub(super) field: Option<DisplacementField>,
+    /// Factor that brings its fluxes to the mean transparency, of each output plane.
+    pub(super) scale: Vec<f32>,
+    /// Its sky less the mean sky, after scaling, of each output plane.
+    pub(super) sky: Vec<SkySurface>,
+    pub(super) weight: WeightField,
+    /// Noise of a sample after scaling: scatter below it is no reason to reject.
+    pub(super) sigma_floor: f32,
+    /// Limit on ringing before scaling (see [`Warper::warp`]).
+    pub(super) undershoot: f32,
+    /// Group for the synthetic frames; 0 if there are none.
+    pub(super) group: usize,
+}
+
+/// What pass 2 does.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(super) struct CombineSpec {
+    pub(super) frames: Vec<CombineFrame>,
+    pub(super) n_groups: usize,
+    pub(super) canvas: Canvas,
+    pub(super) resample: Resample,
+    pub(super) colour: ColourMode,
+    pub(super) planes: usize,
+    pub(super) rejection: Rejection,
+    pub(super) combination: Combination,
+    /// Mean sky of each output plane.
+    pub(super) levels: Vec<f32>,
+    /// Variance per unit of signal: photon noise.
+    pub(super) shot: f32,
+    /// Blocks of so many output pixels a side; scheduling only.
+    pub(super) block_side: usize,
+}
+
+impl CombineSpec {
+    /// The blocks, row by row.
+    pub(super) fn blocks(&self) -> Vec<Rect> {
+        let Shape { height, width } = self.canvas.shape;
+        let side = self.block_side.max(1);
+        let mut blocks = Vec::new();
+        for y in (0..height).step_by(side) {
+            for x in (0..width).step_by(side) {
+                blocks.push(Rect::new(x, y, side.min(width - x), side.min(height - y)));
+            }
+        }
+        blocks
+    }
+
+    fn grid(&self) -> Grid {
+        Grid { first: self.canvas.first, step: self.canvas.step }
+    }
+
+    fn sample_weights(&self) -> SampleWeights {
+        match self.resample {
+            Resample::Warp { .. } => SampleWeights::Equal,
+            Resample::Drizzle { .. } => SampleWeights::Given,
+        }
+    }
+
+    /// Bytes of work and of result per output pixel of a block.
+    pub(super) fn bytes_per_pixel(&self) -> (u64, u64) {
+        let one = Shape::new(1, 1024);
+        let stack = SampleStack::bytes(self.frames.len(), one, self.sample_weights()) as u64 / 1024;
+        let planes = self.planes as u64;
+        // Besides the stacks: source rectangle, mask and what demosaicing holds, 1.6 times the
+        // block's area for a rotated frame.
+        let source = match self.colour {
+            ColourMode::Demosaic(_) => 40,
+            _ => 12,
+        };
+        (stack * planes + source + 16, 16 * planes)
+    }
+}
+
+/// One block of the result.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(super) struct Block {
+    pub(super) planes: Vec<BlockPlane>,
+}
+
+/// One colour of a block.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub(super) struct BlockPlane {
+    /// Combined value; 0 where there is no coverage.
+    #[serde(with = "wire::pod")]
+    pub(super) value: Vec<f32>,
+    /// Sum of the weights.
+    #[serde(with = "wire::pod")]
+    pub(super) weight: Vec<f32>,
+    /// Samples that went in.
+    #[serde(with = "wire::pod")]
+    pub(super) coverage: Vec<u32>,
+    /// Samples that were rejected.
+    #[serde(with = "wire::pod")]
+    pub(super) rejected: Vec<u32>,
+    /// Rejected samples of each frame.
+    pub(super) rejected_of_frame: Vec<u64>,
+}
+
+/// Buffers of a worker.
+#[derive(Debug)]
+pub(super) struct BlockScratch {
+    buffer: FrameBuffer,
+    resampler: Resampler,
+    combiner: Combiner,
+    combined: Combined,
+}
+
+impl BlockScratch {
+    pub(super) fn new(spec: &CombineSpec) -> Self {
+        let (kernel, pixfrac) = match spec.resample {
+            Resample::Warp { kernel } => (kernel, 1.0),
+            Resample::Drizzle { pixfrac } => (WarpKernel::Nearest, pixfrac),
+        };
+        Self {
+            buffer: FrameBuffer::new(),
+            resampler: Resampler {
+                stacks: (0..spec.planes).map(|_| SampleStack::new()).collect(),
+                warper: Warper::new(kernel),
+                drizzle: Drizzle::new(pixfrac),
+            },
+            combiner: Combiner::new(spec.rejection, spec.combination)
+                .expect("the rejection was checked when the recipe was"),
+            combined: Combined::default(),
+        }
+    }
+}
+
+/// Works on one block; the error names a frame that can no longer be read.
+pub(super) fn work_block(
+    burst: &Burst,
+    spec: &CombineSpec,
+    rect: Rect,
+    scratch: &mut BlockScratch,
+) -> Result<Block, String> {
+    let BlockScratch { buffer, resampler, combiner, combined } = scratch;
+    for stack in &mut resampler.stacks {
+        stack.reset(spec.frames.len(), rect.shape(), spec.sample_weights());
+    }
+    for (slot, frame) in spec.frames.iter().enumerate() {
+        resample(burst, spec, frame, slot, rect, buffer, resampler).map_err(|e| e.to_string())?;
+        for (plane, stack) in resampler.stacks.iter_mut().enumerate() {
+            normalise(spec, frame, plane, rect, stack.frame_mut(slot));
+        }
+    }
+    let sigma: Vec<f32> = spec.frames.iter().map(|f| f.sigma_floor).collect();
+    let groups: Vec<usize> = spec.frames.iter().map(|f| f.group).collect();
+    let mut weights = |slot: usize, row: usize, out: &mut [f32]| {
+        let first = spec.canvas.reference_point(rect.x as f64, (rect.y + row) as f64);
+        spec.frames[slot].weight.row(first.x, spec.canvas.step, first.y, out);
+    };
+    let planes = resampler
+        .stacks
+        .iter()
+        .zip(&spec.levels)
+        .map(|(stack, &level)| {
+            let noise =
+                NoiseModel { sigma: &sigma, level, shot: spec.shot, relative: SEEING_SCATTER };
+            if spec.n_groups > 1 {
+                combiner.combine_groups(stack, Some(&noise), &groups, &mut weights, combined);
+            } else {
+                combiner.combine(stack, Some(&noise), &mut weights, combined);
+            }
+            BlockPlane {
+                value: combined.value.pixels().to_vec(),
+                weight: combined.weight.pixels().to_vec(),
+                coverage: combined.coverage.pixels().to_vec(),
+                rejected: combined.rejected.pixels().to_vec(),
+                rejected_of_frame: combined.rejected_of_frame.clone(),
+            }
+        })
+        .collect();
+    Ok(Block { planes })
+}
+
+/// The stacks that frames are resampled into, and how.
+#[derive(Debug)]
+struct Resampler {
+    stacks: Vec<SampleStack>,
+    warper: Warper,
+    drizzle: Drizzle,
+}
+
+impl Resampler {
+    /// Resamples one plane of a frame into its slot.
+    fn plane(
+        &mut self,
+        spec: &CombineSpec,
+        frame: &CombineFrame,
+        (slot, plane): (usize, usize),
+        source: &Source<'_>,
+        geometry: &Geometry<'_>,
+        rect: Rect,
+    ) {
+        let (grid, stack) = (spec.grid(), &mut self.stacks[plane]);
+        match spec.resample {
+            Resample::Warp { .. } => self.warper.warp(
+                source,
+                geometry,
+                &grid,
+                rect,
+                frame.undershoot,
+                stack.frame_mut(slot),
+            ),
+            Resample::Drizzle { .. } => {
+                let out = stack.frame_with_weights_mut(slot);
+                self.drizzle.drizzle(source, None, geometry, &grid, rect, out);
+            }
+        }
+    }
+}
+
+/// Share of a star's signal by which frames differ through seeing.
+const SEEING_SCATTER: f32 = 0.1;
+
+/// Pixels around a sample that demosaicing looks at.
+const DEMOSAIC_REACH: usize = 6;
+
+/// Fills the slot of one frame in the stacks of all planes.
+fn resample(
+    burst: &Burst,
+    spec: &CombineSpec,
+    frame: &CombineFrame,
+    slot: usize,
+    rect: Rect,
+    buffer: &mut FrameBuffer,
+    resampler: &mut Resampler,
+) -> Result<(), stillframe_io::ReadError> {
+    let geometry = Geometry { frame_from_ref: frame.frame_from_ref, field: frame.field.as_ref() };
+    let grid = spec.grid();
+    let reach = match (spec.resample, spec.colour) {
+        (Resample::Drizzle { .. }, _) => resampler.drizzle.halo(&geometry, &grid),
+        (Resample::Warp { kernel }, ColourMode::Demosaic(_)) => kernel.halo() + DEMOSAIC_REACH,
+        (Resample::Warp { kernel }, _) => kernel.halo(),
+    };
+    let shape = burst.spec.shape;
+    let Some(source) = source_rect(&geometry, &grid, rect, shape, reach + DEFECT_REACH) else {
+        resampler.stacks.iter_mut().for_each(|stack| stack.clear_frame(slot));
+        return Ok(());
+    };
+    let source = whole_cells(source, shape);
+    for plane in 0..burst.spec.planes {
+        burst.read(frame.frame, plane, source, buffer)?;
+        let origin = (source.x, source.y);
+        let void = Some(Void { bits: &buffer.mask, any_of: mask::NO_DATA });
+        let source = Source { pixels: &buffer.pixels, origin, void };
+        match spec.colour {
+            ColourMode::Mosaic(cfa) => {
+                for colour in Colour::ALL {
+                    let out = resampler.stacks[colour.plane()].frame_with_weights_mut(slot);
+                    let filter = Some((cfa, colour));
+                    resampler.drizzle.drizzle(&source, filter, &geometry, &grid, rect, out);
+                }
+            }
+            ColourMode::Demosaic(cfa) => {
+                let planes = demosaic(source.pixels, cfa);
+                let bits = demosaiced_mask(&buffer.mask);
+                let void = Some(Void { bits: &bits, any_of: mask::NO_DATA });
+                for (colour, pixels) in planes.iter().enumerate() {
+                    let source = Source { pixels, origin, void };
+                    resampler.plane(spec, frame, (slot, colour), &source, &geometry, rect);
+                }
+            }
+            ColourMode::Planes => {
+                resampler.plane(spec, frame, (slot, plane), &source, &geometry, rect);
+            }
+        }
+    }
+    Ok(())
+}
+
+/// `rect` grown to even borders, so that a mosaic starts in it as it does in the frame.
+fn whole_cells(rect: Rect, shape: Shape) -> Rect {
+    let (x, y) = (rect.x & !1, rect.y & !1);
+    let even = |end: usize, size: usize| (end + (end & 1)).min(size);
+    let (x_end, y_end) = (even(rect.x_end(), shape.width), even(rect.y_end(), shape.height));
+    Rect::new(x, y, x_end - x, y_end - y)
+}
+
+/// Brings the samples of one frame to the mean transparency and the mean sky.
+fn normalise(spec: &CombineSpec, frame: &CombineFrame, plane: usize, rect: Rect, out: &mut [f32]) {
+    let (sky, scale) = (&frame.sky[plane], frame.scale[plane]);
+    for (row, samples) in out.chunks_exact_mut(rect.width).enumerate() {
+        let first = spec.canvas.reference_point(rect.x as f64, (rect.y + row) as f64);
+        let [a, b, c] = sky.along_row(first.y);
+        // Absolute pixel numbers, so that the bits do not depend on where the block begins.
+        for (i, v) in samples.iter_mut().enumerate() {
+            let x = spec.canvas.first.x + spec.canvas.step * (rect.x + i) as f64;
+            *v = *v * scale - ((c * x + b) * x + a) as f32;
+        }
+    }
+}

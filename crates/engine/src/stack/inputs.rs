@@ -1,0 +1,126 @@
+//! From the files that were given to frames that belong together.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use stillframe_image::{CfaPattern, Shape};
+use stillframe_io::fits::{BayerOverride, FitsSource, FrameInfo, OpenOptions};
+
+use super::error::StackError;
+use super::light::LightPhases;
+use super::report::FrameOutcome;
+use crate::recipe::{BayerInput, InputRecipe};
+
+/// A file of the input list.
+#[derive(Debug)]
+pub(super) struct Input {
+    pub(super) path: PathBuf,
+    pub(super) info: Option<FrameInfo>,
+    pub(super) needs_spool: bool,
+    /// Set as soon as the frame is lost.
+    pub(super) lost: Option<FrameOutcome>,
+}
+
+/// The inputs and what the usable ones have in common.
+#[derive(Debug)]
+pub(super) struct Inputs {
+    pub(super) files: Vec<Input>,
+    pub(super) shape: Shape,
+    pub(super) planes: usize,
+    pub(super) cfa: Option<CfaPattern>,
+}
+
+impl Inputs {
+    /// Indices of the frames that are not lost.
+    pub(super) fn usable(&self) -> Vec<usize> {
+        (0..self.files.len()).filter(|&i| self.files[i].lost.is_none()).collect()
+    }
+
+    /// Marks a frame as lost.
+    pub(super) fn lose(&mut self, index: usize, outcome: FrameOutcome) {
+        self.files[index].lost = Some(outcome);
+    }
+
+    /// Header of a usable frame.
+    pub(super) fn info(&self, index: usize) -> &FrameInfo {
+        self.files[index].info.as_ref().expect("a usable frame was opened")
+    }
+}
+
+fn bayer(recipe: &InputRecipe) -> BayerOverride {
+    match recipe.bayer {
+        BayerInput::Auto => BayerOverride::Auto,
+        BayerInput::Mono => BayerOverride::Mono,
+        BayerInput::Rggb => BayerOverride::Pattern(CfaPattern::Rggb),
+        BayerInput::Bggr => BayerOverride::Pattern(CfaPattern::Bggr),
+        BayerInput::Grbg => BayerOverride::Pattern(CfaPattern::Grbg),
+        BayerInput::Gbrg => BayerOverride::Pattern(CfaPattern::Gbrg),
+    }
+}
+
+/// Opens the headers of all files. What most of the readable ones agree on (size, planes, colour
+/// pattern) is the burst; the others are lost with the reason.
+///
+/// # Errors
+/// [`StackError::Inputs`] if no file can be read.
+pub(super) fn open(
+    paths: Vec<PathBuf>,
+    recipe: &InputRecipe,
+    phases: &LightPhases<'_>,
+) -> Result<Inputs, StackError> {
+    let options = OpenOptions { bayer: bayer(recipe) };
+    let opened = phases.map(paths.len(), || (), |i, ()| {
+        FitsSource::open(&paths[i], &options)
+            .map(|s| (s.info().clone(), s.needs_spool()))
+            .map_err(|e| e.to_string())
+    })?;
+    type Key = (usize, usize, usize, Option<&'static str>);
+    let key = |info: &FrameInfo| -> Key {
+        (info.shape.height, info.shape.width, info.planes, info.cfa.map(CfaPattern::name))
+    };
+    let mut votes: BTreeMap<Key, (usize, usize)> = BTreeMap::new();
+    for (i, result) in opened.iter().enumerate() {
+        if let Ok((info, _)) = result {
+            votes.entry(key(info)).or_insert((0, i)).0 += 1;
+        }
+    }
+    // Among equals the kind that comes first in the list.
+    let Some((_, &(_, first))) = votes.iter().max_by_key(|(_, (n, i))| (*n, std::cmp::Reverse(*i)))
+    else {
+        let reason = opened.iter().find_map(|r| r.as_ref().err()).cloned().unwrap_or_default();
+        return Err(StackError::Inputs(format!(
+            "none of the {} input file(s) can be read; the first says: {reason}",
+            paths.len()
+        )));
+    };
+    let standard = opened[first].as_ref().expect("only readable frames vote").0.clone();
+    let describe = |info: &FrameInfo| {
+        let colour = match (info.planes, info.cfa) {
+            (3, _) => "RGB".to_owned(),
+            (_, Some(cfa)) => cfa.name().to_owned(),
+            _ => "mono".to_owned(),
+        };
+        format!("{} {colour}", info.shape)
+    };
+    let files = paths
+        .into_iter()
+        .zip(opened)
+        .map(|(path, result)| match result {
+            Ok((info, needs_spool)) => {
+                let lost = (key(&info) != key(&standard)).then(|| FrameOutcome::Failed {
+                    reason: format!(
+                        "it is {}, most frames are {}; stack them separately",
+                        describe(&info),
+                        describe(&standard)
+                    ),
+                });
+                Input { path, info: Some(info), needs_spool, lost }
+            }
+            Err(reason) => {
+                let lost = Some(FrameOutcome::Failed { reason });
+                Input { path, info: None, needs_spool: false, lost }
+            }
+        })
+        .collect();
+    Ok(Inputs { files, shape: standard.shape, planes: standard.planes, cfa: standard.cfa })
+}

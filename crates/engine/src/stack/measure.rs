@@ -1,0 +1,208 @@
+//! Pass 1: every frame is read once, whole; what is kept of it are stars, meshes and figures.
+
+use serde::{Deserialize, Serialize};
+use stillframe_image::{Colour, Image, Point, mask};
+use stillframe_io::ReadError;
+use stillframe_io::fits::FileBuffer;
+use stillframe_kernels::ops::background::{Background, BackgroundParams, BackgroundScratch, Sites};
+use stillframe_kernels::ops::demosaic::green_plane;
+use stillframe_kernels::ops::linearity::{Linearity, judge};
+use stillframe_kernels::ops::metrics::{FrameMetrics, frame_metrics};
+use stillframe_kernels::ops::stars::{Star, StarParams, StarScratch, detect};
+
+use super::burst::{Burst, FrameBuffer};
+
+/// More saturated pixels than this are no night sky.
+const MOST_SATURATED: f64 = 0.25;
+
+/// A frame with less data than this is not worth its noise.
+const LEAST_DATA: f64 = 0.2;
+
+/// What the recipe says about measuring.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(super) struct MeasureSpec {
+    pub(super) mesh_px: usize,
+    pub(super) detection_sigma: f64,
+    /// Stars kept per frame.
+    pub(super) max_stars: usize,
+    pub(super) judge_linearity: bool,
+}
+
+/// What is kept of a star: 28 bytes, so that ten thousand frames fit.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub(super) struct StarRecord {
+    pub(super) x: f32,
+    pub(super) y: f32,
+    pub(super) sigma_px: f32,
+    pub(super) flux: f32,
+    pub(super) flux_sigma: f32,
+    pub(super) fwhm_px: f32,
+    pub(super) flags: u8,
+}
+
+impl StarRecord {
+    fn of(star: &Star) -> Self {
+        Self {
+            x: star.position.x as f32,
+            y: star.position.y as f32,
+            sigma_px: star.position_sigma_px,
+            flux: star.flux,
+            flux_sigma: star.flux_sigma,
+            fwhm_px: star.fwhm_px,
+            flags: star.flags,
+        }
+    }
+
+    pub(super) fn position(&self) -> Point {
+        Point::new(f64::from(self.x), f64::from(self.y))
+    }
+}
+
+/// What is kept of a frame.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(super) struct FrameMeasure {
+    pub(super) sha256: [u8; 32],
+    pub(super) stars: Vec<StarRecord>,
+    /// Background of each output plane (1 or 3).
+    pub(super) meshes: Vec<Background>,
+    pub(super) metrics: FrameMetrics,
+    pub(super) saturated_fraction: f64,
+    /// The reason for which the frame looks stretched.
+    pub(super) stretched: Option<String>,
+}
+
+/// Outcome of measuring one frame.
+pub(super) type Measured = Result<FrameMeasure, String>;
+
+/// Buffers of a worker.
+#[derive(Debug)]
+pub(super) struct MeasureScratch {
+    buffer: FrameBuffer,
+    file: FileBuffer,
+    plane: Image<f32>,
+    background: BackgroundScratch,
+    stars: StarScratch,
+}
+
+impl MeasureScratch {
+    pub(super) fn new() -> Self {
+        Self {
+            buffer: FrameBuffer::new(),
+            file: FileBuffer::default(),
+            plane: Image::filled(stillframe_image::Shape::new(0, 0), 0.0),
+            background: BackgroundScratch::default(),
+            stars: StarScratch::default(),
+        }
+    }
+}
+
+/// Measures frame `index` of the burst.
+pub(super) fn measure(
+    burst: &Burst,
+    spec: &MeasureSpec,
+    index: usize,
+    scratch: &mut MeasureScratch,
+) -> Measured {
+    try_measure(burst, spec, index, scratch).map_err(|e| e.to_string())
+}
+
+#[derive(Debug, thiserror::Error)]
+enum MeasureError {
+    #[error(transparent)]
+    Read(#[from] ReadError),
+    #[error("{0}")]
+    Unusable(String),
+}
+
+fn try_measure(
+    burst: &Burst,
+    spec: &MeasureSpec,
+    index: usize,
+    scratch: &mut MeasureScratch,
+) -> Result<FrameMeasure, MeasureError> {
+    let shape = burst.spec.shape;
+    let n = shape.len() as f64;
+    let mut luminance: Option<Image<f32>> = None;
+    let mut meshes = Vec::new();
+    let (source, sha256) = burst.load(index, &mut scratch.file)?;
+    let share = |mask: &Image<u8>, bit: u8| {
+        mask.pixels().iter().filter(|m| **m & bit != 0).count() as f64 / n
+    };
+    let mut saturated_fraction = 0.0;
+    for plane in 0..burst.spec.planes {
+        burst.decode(index, plane, (&source, &scratch.file), &mut scratch.buffer)?;
+        let FrameBuffer { pixels, mask: bits, .. } = &scratch.buffer;
+        let data = 1.0 - share(bits, mask::NO_DATA);
+        if data < LEAST_DATA {
+            return Err(MeasureError::Unusable(format!(
+                "only {:.0} % of the pixels hold data, at least {:.0} % are needed",
+                100.0 * data,
+                100.0 * LEAST_DATA
+            )));
+        }
+        saturated_fraction += share(bits, mask::SATURATED) / burst.spec.planes as f64;
+        if burst.spec.planes > 1 {
+            meshes.push(fit(pixels, bits, spec, Sites::All, &mut scratch.background)?);
+            match &mut luminance {
+                None => luminance = Some(pixels.clone()),
+                Some(sum) => {
+                    for (s, v) in sum.pixels_mut().iter_mut().zip(pixels.pixels()) {
+                        *s += v;
+                    }
+                }
+            }
+        }
+    }
+    if saturated_fraction > MOST_SATURATED {
+        return Err(MeasureError::Unusable(format!(
+            "{:.0} % of the pixels are saturated, at most {:.0} % can be",
+            100.0 * saturated_fraction,
+            100.0 * MOST_SATURATED
+        )));
+    }
+    let FrameBuffer { pixels, mask: bits, .. } = &scratch.buffer;
+    let image = match (burst.spec.cfa, &mut luminance) {
+        (Some(cfa), _) => {
+            for colour in Colour::ALL {
+                let sites = Sites::Colour(cfa, colour);
+                meshes.push(fit(pixels, bits, spec, sites, &mut scratch.background)?);
+            }
+            green_plane(pixels, cfa, &mut scratch.plane);
+            &scratch.plane
+        }
+        (None, Some(sum)) => {
+            let scale = 1.0 / burst.spec.planes as f32;
+            sum.pixels_mut().iter_mut().for_each(|v| *v *= scale);
+            sum
+        }
+        (None, None) => pixels,
+    };
+    let background = fit(image, bits, spec, Sites::All, &mut scratch.background)?;
+    let params = StarParams {
+        threshold_sigma: spec.detection_sigma as f32,
+        max_stars: spec.max_stars,
+        ..StarParams::default()
+    };
+    let stars = detect(image, bits, &background, &params, &mut scratch.stars);
+    let metrics = frame_metrics(image, bits, &background, &stars);
+    let stretched = match spec.judge_linearity.then(|| judge(image, bits, &background, &stars)) {
+        Some(Linearity::Stretched { reason }) => Some(reason),
+        _ => None,
+    };
+    if meshes.is_empty() {
+        meshes.push(background);
+    }
+    let stars = stars.iter().map(StarRecord::of).collect();
+    Ok(FrameMeasure { sha256, stars, meshes, metrics, saturated_fraction, stretched })
+}
+
+fn fit(
+    image: &Image<f32>,
+    bits: &Image<u8>,
+    spec: &MeasureSpec,
+    sites: Sites,
+    scratch: &mut BackgroundScratch,
+) -> Result<Background, MeasureError> {
+    Background::fit(image, bits, &BackgroundParams { cell_px: spec.mesh_px, sites }, scratch)
+        .map_err(|e| MeasureError::Unusable(e.to_string()))
+}

@@ -1,0 +1,118 @@
+//! Finished stages of a run, kept in the output folder until the run is complete.
+//!
+//! A stage is stored whole (temporary file, rename) under a key: the digest of everything that
+//! its result depends on. A stage that a killed run left behind is either complete and of the
+//! right key, or it is not used.
+
+use std::fs;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use sha2::{Digest, Sha256};
+
+/// Name of the folder inside the output folder.
+pub(super) const FOLDER: &str = ".stillframe-resume";
+
+/// Digest of what a stage depends on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct StageKey([u8; 32]);
+
+impl StageKey {
+    /// The key of a stage that depends on `parts` (and on nothing else but this version).
+    pub(super) fn of(parts: &impl Serialize) -> Self {
+        let mut hash = Sha256::new();
+        hash.update(env!("CARGO_PKG_VERSION"));
+        hash.update(serde_json::to_vec(parts).expect("keys are plain data"));
+        Self(hash.finalize().into())
+    }
+
+    /// The key of a stage that depends on another and on `parts`.
+    pub(super) fn then(self, parts: &impl Serialize) -> Self {
+        let mut hash = Sha256::new();
+        hash.update(self.0);
+        hash.update(serde_json::to_vec(parts).expect("keys are plain data"));
+        Self(hash.finalize().into())
+    }
+}
+
+/// The stages of one output folder.
+#[derive(Debug)]
+pub(super) struct Stages {
+    folder: PathBuf,
+    resume: bool,
+}
+
+impl Stages {
+    /// Stages in `output`; earlier ones are used only if `resume`.
+    pub(super) fn new(output: &Path, resume: bool) -> Self {
+        Self { folder: output.join(FOLDER), resume }
+    }
+
+    /// The stored result of stage `name`, if it is there, whole, and of this key.
+    pub(super) fn load<T: DeserializeOwned>(&self, name: &str, key: StageKey) -> Option<T> {
+        if !self.resume {
+            return None;
+        }
+        let bytes = fs::read(self.folder.join(name)).ok()?;
+        let (head, payload) = bytes.split_at_checked(64)?;
+        let digest: [u8; 32] = Sha256::digest(payload).into();
+        if head[..32] != key.0 || head[32..] != digest {
+            return None;
+        }
+        postcard::from_bytes(payload).ok()
+    }
+
+    /// Stores the result of stage `name`.
+    ///
+    /// # Errors
+    /// If the folder cannot be written.
+    pub(super) fn save<T: Serialize>(
+        &self,
+        name: &str,
+        key: StageKey,
+        value: &T,
+    ) -> std::io::Result<()> {
+        fs::create_dir_all(&self.folder)?;
+        let payload = postcard::to_stdvec(value).map_err(std::io::Error::other)?;
+        let temporary = self.folder.join(format!("{name}.part"));
+        let mut file = fs::File::create(&temporary)?;
+        file.write_all(&key.0)?;
+        file.write_all(&Sha256::digest(&payload))?;
+        file.write_all(&payload)?;
+        file.sync_all()?;
+        fs::rename(temporary, self.folder.join(name))
+    }
+
+    /// Removes all stages: the run is complete.
+    pub(super) fn clear(&self) {
+        // What cannot be removed is only disk space; the next run does not use it by itself.
+        let _ = fs::remove_dir_all(&self.folder);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_whole_stages_of_the_same_key_come_back() {
+        let folder = tempfile::tempdir().unwrap();
+        let stages = Stages::new(folder.path(), true);
+        let key = StageKey::of(&("recipe", 1));
+        let value = vec![1.5f64, -0.1, f64::MIN_POSITIVE];
+        stages.save("measure", key, &value).unwrap();
+        assert_eq!(stages.load::<Vec<f64>>("measure", key), Some(value));
+        assert_eq!(stages.load::<Vec<f64>>("measure", StageKey::of(&("recipe", 2))), None);
+        assert_eq!(stages.load::<Vec<f64>>("measure", key.then(&1)), None);
+        assert_eq!(Stages::new(folder.path(), false).load::<Vec<f64>>("measure", key), None);
+        let file = folder.path().join(FOLDER).join("measure");
+        let mut bytes = fs::read(&file).unwrap();
+        bytes.pop();
+        fs::write(&file, bytes).unwrap();
+        assert_eq!(stages.load::<Vec<f64>>("measure", key), None);
+        stages.clear();
+        assert!(!folder.path().join(FOLDER).exists());
+    }
+}

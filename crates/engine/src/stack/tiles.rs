@@ -1,0 +1,261 @@
+//! Tile-local registration: where stars do not say how a frame is bent, the image does.
+//!
+//! One unit is one tile of the reference plane and is worked on alone: its own reference, its own
+//! shifts. Frames and iterations are serial inside it. The reference starts as the mean of the
+//! frames where the gauge puts them (with `gauge: none`, as the middle frame) and is made again
+//! from the aligned frames after each iteration; a frame is never compared with its own noise: it
+//! is taken out of the reference first.
+
+use serde::{Deserialize, Serialize};
+use stillframe_image::{DisplacementField, Image, Rect, Shape, Transform, Vec2, mask};
+use stillframe_kernels::ops::demosaic::green_plane;
+use stillframe_kernels::register::patch::{PatchParams, PatchScratch, align_patch};
+use stillframe_kernels::warp::{Geometry, Grid, Source, Void, WarpKernel, Warper, source_rect};
+
+use super::burst::{Burst, DEFECT_REACH, FrameBuffer};
+
+/// A frame as the tiles see it.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(super) struct TileFrame {
+    /// Index in the burst.
+    pub(super) frame: usize,
+    pub(super) frame_from_ref: Transform,
+    pub(super) field: Option<DisplacementField>,
+    /// Factor to the mean transparency.
+    pub(super) scale: f32,
+    /// Weight in the reference.
+    pub(super) weight: f64,
+}
+
+/// How a tile's first reference comes about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) enum FirstReference {
+    /// Mean of all frames where the gauge puts them.
+    Mean,
+    /// The middle frame: without a gauge the mean is a smear.
+    Middle,
+}
+
+/// What tile-local registration does.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(super) struct TilesSpec {
+    /// The tiles that are to be registered, reference pixels.
+    pub(super) tiles: Vec<Rect>,
+    pub(super) frames: Vec<TileFrame>,
+    pub(super) first_reference: FirstReference,
+    pub(super) iterations: usize,
+    /// Iteration ends when the reference changes by less than this, relative to its contrast.
+    pub(super) convergence: f64,
+    pub(super) min_correlation: f64,
+    pub(super) params: PatchParams,
+    /// Size of the reference plane.
+    pub(super) shape: Shape,
+}
+
+/// Shift of one frame in one tile.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub(super) struct TileShift {
+    /// What is missing to the gauge, as a displacement field has it: a point p of the tile lies at
+    /// `frame_from_ref * (p + displacement)`.
+    pub(super) displacement: Vec2,
+    /// Standard error per axis, pixels.
+    pub(super) sigma_px: f64,
+    /// Correlation with the reference.
+    pub(super) cc: f64,
+}
+
+/// All frames of one tile.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub(super) struct TileResult {
+    /// Per frame; `None` where the image did not say.
+    pub(super) shifts: Vec<Option<TileShift>>,
+    pub(super) iterations: usize,
+}
+
+/// Pixels around a tile that are registered with it, so that a shifted frame still covers it.
+const MARGIN: usize = 16;
+
+/// Buffers of a worker.
+#[derive(Debug)]
+pub(super) struct TileScratch {
+    buffer: FrameBuffer,
+    green: Image<f32>,
+    warper: Warper,
+    patch: PatchScratch,
+}
+
+impl TileScratch {
+    pub(super) fn new(_: &TilesSpec) -> Self {
+        Self {
+            buffer: FrameBuffer::new(),
+            green: Image::filled(Shape::new(0, 0), 0.0),
+            // Registration images are smoothed anyway: bicubic is as good as Lanczos here.
+            warper: Warper::new(WarpKernel::Bicubic),
+            patch: PatchScratch::default(),
+        }
+    }
+}
+
+/// Weighted sum of aligned patches and of their weights.
+struct Reference {
+    sum: Vec<f64>,
+    weight: Vec<f64>,
+}
+
+impl Reference {
+    fn new(n: usize) -> Self {
+        Self { sum: vec![0.0; n], weight: vec![0.0; n] }
+    }
+
+    fn add(&mut self, patch: &Image<f32>, weight: f64) {
+        for (k, v) in patch.pixels().iter().enumerate() {
+            if v.is_finite() {
+                self.sum[k] += weight * f64::from(*v);
+                self.weight[k] += weight;
+            }
+        }
+    }
+
+    /// The mean without `patch`, which was added with `weight` (0 if it was not).
+    fn without(&self, patch: Option<(&Image<f32>, f64)>, shape: Shape) -> (Image<f32>, Image<u8>) {
+        let mut mean = Image::filled(shape, 0.0f32);
+        let mut bits = Image::filled(shape, mask::NO_DATA);
+        for k in 0..shape.len() {
+            let (mut sum, mut weight) = (self.sum[k], self.weight[k]);
+            if let Some((patch, w)) = patch
+                && patch.pixels()[k].is_finite()
+            {
+                sum -= w * f64::from(patch.pixels()[k]);
+                weight -= w;
+            }
+            if weight > 1e-9 {
+                mean.pixels_mut()[k] = (sum / weight) as f32;
+                bits.pixels_mut()[k] = 0;
+            }
+        }
+        (mean, bits)
+    }
+}
+
+/// Registers every frame in one tile; the error names a frame that can no longer be read.
+pub(super) fn work_tile(
+    burst: &Burst,
+    spec: &TilesSpec,
+    index: usize,
+    scratch: &mut TileScratch,
+) -> Result<TileResult, String> {
+    let area = spec.tiles[index].grown(MARGIN, spec.shape);
+    let n = spec.frames.len();
+    let mut shifts: Vec<Option<TileShift>> = vec![None; n];
+    let mut reference = Reference::new(area.shape().len());
+    let middle = n / 2;
+    for (slot, frame) in spec.frames.iter().enumerate() {
+        if spec.first_reference == FirstReference::Mean || slot == middle {
+            let patch = patch_of(burst, frame, Vec2::default(), area, scratch)?;
+            reference.add(&patch, frame.weight);
+        }
+    }
+    let mut previous: Option<Image<f32>> = None;
+    let mut iterations = 0;
+    for iteration in 0..spec.iterations {
+        iterations = iteration + 1;
+        let mut next = Reference::new(area.shape().len());
+        let mut found: Vec<Option<TileShift>> = vec![None; n];
+        for (slot, frame) in spec.frames.iter().enumerate() {
+            let old = shifts[slot].map_or(Vec2::default(), |s| s.displacement);
+            let patch = patch_of(burst, frame, old, area, scratch)?;
+            let is_in = match spec.first_reference {
+                FirstReference::Mean => iteration == 0 || shifts[slot].is_some(),
+                FirstReference::Middle if iteration == 0 => slot == middle,
+                FirstReference::Middle => shifts[slot].is_some(),
+            };
+            if iteration == 0 && spec.first_reference == FirstReference::Middle && slot == middle {
+                // Nothing is left of the reference without its only frame: it is its own origin.
+                let sigma_px = spec.params.max_sigma_px * 0.5;
+                found[slot] = Some(TileShift { displacement: old, sigma_px, cc: 1.0 });
+                next.add(&patch, frame.weight);
+                continue;
+            }
+            let own = is_in.then_some((&patch, frame.weight));
+            let (mean, mean_bits) = reference.without(own, area.shape());
+            let bits = patch.map(|v| if v.is_finite() { 0 } else { mask::NO_DATA });
+            let clean = patch.map(|v| if v.is_finite() { v } else { 0.0 });
+            let aligned = align_patch(
+                &mean,
+                &clean,
+                Some(&mean_bits),
+                Some(&bits),
+                Vec2::default(),
+                &spec.params,
+                &mut scratch.patch,
+            );
+            if let Ok(a) = aligned
+                && a.cc >= spec.min_correlation
+            {
+                // The patch shows p where the frame has p + old; the shift takes what it shows to
+                // where the reference has it.
+                let displacement = old - a.shift;
+                let sigma_px = (0.5 * (a.covariance[0] + a.covariance[2])).sqrt();
+                found[slot] = Some(TileShift { displacement, sigma_px, cc: a.cc });
+                let patch = patch_of(burst, frame, displacement, area, scratch)?;
+                next.add(&patch, frame.weight);
+            }
+        }
+        shifts = found;
+        reference = next;
+        let (now, _) = reference.without(None, area.shape());
+        let is_converged = previous.is_some_and(|old| relative_change(&old, &now) < spec.convergence);
+        previous = Some(now);
+        if is_converged {
+            break;
+        }
+    }
+    Ok(TileResult { shifts, iterations })
+}
+
+/// ‖now − old‖ / ‖now − its mean‖.
+fn relative_change(old: &Image<f32>, now: &Image<f32>) -> f64 {
+    let n = now.pixels().len().max(1) as f64;
+    let mean = now.pixels().iter().map(|v| f64::from(*v)).sum::<f64>() / n;
+    let square = |f: &dyn Fn(usize) -> f64| (0..now.pixels().len()).map(|k| f(k) * f(k)).sum::<f64>();
+    let change = square(&|k| f64::from(now.pixels()[k]) - f64::from(old.pixels()[k]));
+    let contrast = square(&|k| f64::from(now.pixels()[k]) - mean);
+    if contrast > 0.0 { (change / contrast).sqrt() } else { 0.0 }
+}
+
+/// The frame where the gauge, its field and `displacement` put it over `area`; NaN where it has no
+/// data.
+fn patch_of(
+    burst: &Burst,
+    frame: &TileFrame,
+    displacement: Vec2,
+    area: Rect,
+    scratch: &mut TileScratch,
+) -> Result<Image<f32>, String> {
+    let geometry = Geometry {
+        frame_from_ref: frame.frame_from_ref * Transform::translation(displacement),
+        field: frame.field.as_ref(),
+    };
+    let mut out = Image::filled(area.shape(), f32::NAN);
+    let halo = WarpKernel::Bicubic.halo() + DEFECT_REACH + 2;
+    let grid = Grid::REFERENCE;
+    let Some(rect) = source_rect(&geometry, &grid, area, burst.spec.shape, halo) else {
+        return Ok(out);
+    };
+    // Of colour frames the middle plane, green, is registered.
+    let plane = burst.spec.planes / 2;
+    burst.read(frame.frame, plane, rect, &mut scratch.buffer).map_err(|e| e.to_string())?;
+    let pixels = match burst.spec.cfa {
+        None => &scratch.buffer.pixels,
+        Some(cfa) => {
+            let here = cfa.shifted(rect.x as i64, rect.y as i64);
+            green_plane(&scratch.buffer.pixels, here, &mut scratch.green);
+            &scratch.green
+        }
+    };
+    let void = Some(Void { bits: &scratch.buffer.mask, any_of: mask::NO_DATA });
+    let source = Source { pixels, origin: (rect.x, rect.y), void };
+    scratch.warper.warp(&source, &geometry, &grid, area, f32::INFINITY, out.pixels_mut());
+    out.pixels_mut().iter_mut().for_each(|v| *v *= frame.scale);
+    Ok(out)
+}

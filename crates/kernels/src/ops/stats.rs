@@ -1,0 +1,77 @@
+//! Robust statistics of slices.
+
+/// `1 / Φ⁻¹(3/4)`: standard deviation of a normal distribution over its median absolute deviation.
+pub const SIGMA_PER_MAD: f64 = 1.482_602_218_505_602;
+
+/// Median of `values` (mean of the middle two if their number is even), which are reordered;
+/// none if there are none. O(n).
+pub fn median(values: &mut [f32]) -> Option<f32> {
+    let n = values.len();
+    if n == 0 {
+        return None;
+    }
+    let (below, &mut upper, _) = values.select_nth_unstable_by(n / 2, f32::total_cmp);
+    if n % 2 == 1 {
+        return Some(upper);
+    }
+    let lower = below.iter().copied().max_by(f32::total_cmp).unwrap_or(upper);
+    Some(((f64::from(lower) + f64::from(upper)) * 0.5) as f32)
+}
+
+/// As [`median`], in double precision.
+pub fn median_f64(values: &mut [f64]) -> Option<f64> {
+    let n = values.len();
+    if n == 0 {
+        return None;
+    }
+    let (below, &mut upper, _) = values.select_nth_unstable_by(n / 2, f64::total_cmp);
+    if n % 2 == 1 {
+        return Some(upper);
+    }
+    let lower = below.iter().copied().max_by(f64::total_cmp).unwrap_or(upper);
+    Some((lower + upper) * 0.5)
+}
+
+/// Median and the standard deviation that the median absolute deviation from it stands for
+/// (of a normal distribution); `values` are overwritten. None if there are none. O(n).
+pub fn median_and_sigma(values: &mut [f32]) -> Option<(f32, f32)> {
+    let centre = median(values)?;
+    for v in values.iter_mut() {
+        *v = (*v - centre).abs();
+    }
+    let mad = median(values)?;
+    Some((centre, (f64::from(mad) * SIGMA_PER_MAD) as f32))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use stillframe_image::Rng;
+
+    use super::*;
+
+    fn by_sorting(values: &[f32]) -> Option<f32> {
+        let mut sorted = values.to_vec();
+        sorted.sort_by(f32::total_cmp);
+        let n = sorted.len();
+        (n > 0).then(|| ((f64::from(sorted[(n - 1) / 2]) + f64::from(sorted[n / 2])) * 0.5) as f32)
+    }
+
+    proptest! {
+        #[test]
+        fn median_is_the_middle_of_the_sorted(values in proptest::collection::vec(-1e6f32..1e6, 0..40)) {
+            prop_assert_eq!(median(&mut values.clone()), by_sorting(&values));
+            let mut wide: Vec<f64> = values.iter().map(|&v| f64::from(v)).collect();
+            let single = median_f64(&mut wide).map(|v| v as f32);
+            prop_assert_eq!(single, by_sorting(&values));
+        }
+    }
+
+    #[test]
+    fn sigma_of_normal_noise_is_one() {
+        let mut rng = Rng::new(1, 0, 0);
+        let mut values: Vec<f32> = (0..100_001).map(|_| rng.normal() as f32 + 5.0).collect();
+        let (centre, sigma) = median_and_sigma(&mut values).unwrap();
+        assert!((centre - 5.0).abs() < 0.02 && (sigma - 1.0).abs() < 0.02, "{centre} {sigma}");
+    }
+}

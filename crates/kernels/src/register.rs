@@ -1,0 +1,14 @@
+//! Where the frames lie relative to each other: star patterns, phase correlation, tile-local
+//! alignment, the mean geometry of all, and the smooth local field of each.
+
+mod band;
+pub mod fft2;
+pub mod field_fit;
+pub mod fit;
+pub mod joint;
+pub mod patch;
+pub mod phase;
+mod solve;
+pub mod star_match;
+pub mod temporal;
+pub mod tiles;

@@ -1,0 +1,1 @@
+//! Two-dimensional Fourier transforms of real images.
