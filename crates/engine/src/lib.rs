@@ -2,6 +2,7 @@
 //! and workers meet.
 #![forbid(unsafe_code)]
 
+pub mod compare;
 pub mod recipe;
 
 pub use stillframe_io as io;

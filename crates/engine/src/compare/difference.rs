@@ -1,7 +1,7 @@
 //! How far two planes are apart.
 
 use serde::Serialize;
-use stillframe_image::{Image, mask, sum_fixed_f64};
+use stillframe_image::{Image, mask, math, sum_fixed_f64};
 
 /// Column and row of a pixel, counted from 0.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -103,7 +103,7 @@ impl PlaneDifference {
             total.rms = (sum_fixed_f64(&squares) / total.n_common as f64).sqrt();
         }
         if total.rms > 0.0 && high > low {
-            total.psnr_db = Some(20.0 * ((high - low) / total.rms).log10());
+            total.psnr_db = Some(20.0 * math::log10((high - low) / total.rms));
         }
         total
     }

@@ -68,8 +68,11 @@ impl Joint {
         let mut sightings = vec![Vec::new(); frames.len()];
         let order = std::iter::once(reference).chain((0..frames.len()).filter(|i| *i != reference));
         for frame in order {
-            let here: Vec<Point> =
-                frames[frame].stars.iter().map(|s| frames[frame].ref_from_frame * s.position).collect();
+            let here: Vec<Point> = frames[frame]
+                .stars
+                .iter()
+                .map(|s| frames[frame].ref_from_frame * s.position)
+                .collect();
             let mut pairs: Vec<(f64, u32, u32)> = Vec::new();
             for (index, q) in here.iter().enumerate() {
                 grid.near(*q, |star, distance| pairs.push((distance, star, index as u32)));
@@ -340,9 +343,18 @@ mod tests {
         for i in 0..n {
             let e = 4e-4;
             let shear = Transform::affine(
-                1.0 + e * rng.normal(), e * rng.normal(), 0.0, e * rng.normal(), 1.0 + e * rng.normal(), 0.0,
+                1.0 + e * rng.normal(),
+                e * rng.normal(),
+                0.0,
+                e * rng.normal(),
+                1.0 + e * rng.normal(),
+                0.0,
             );
-            let turn = Transform::similarity(1.0, 0.002 * i as f64, Vec2::new(10.0 * rng.normal(), 10.0 * rng.normal()));
+            let turn = Transform::similarity(
+                1.0,
+                0.002 * i as f64,
+                Vec2::new(10.0 * rng.normal(), 10.0 * rng.normal()),
+            );
             let t = shear * turn;
             truth.push(t);
             frames.push(
@@ -353,7 +365,10 @@ mod tests {
                     .map(|p| {
                         let q = t * *p;
                         MatchStar {
-                            position: Point::new(q.x + 0.05 * rng.normal(), q.y + 0.05 * rng.normal()),
+                            position: Point::new(
+                                q.x + 0.05 * rng.normal(),
+                                q.y + 0.05 * rng.normal(),
+                            ),
                             sigma_px: 0.05,
                             flux: 1.0,
                         }
@@ -369,7 +384,11 @@ mod tests {
         let (stars, truth, sky) = burst(30);
         let to_first = |i: usize| truth[0] * truth[i].inverse().unwrap();
         let frames: Vec<JointFrame> = (0..30)
-            .map(|i| JointFrame { stars: &stars[i], ref_from_frame: to_first(i), model: Model::Affine })
+            .map(|i| JointFrame {
+                stars: &stars[i],
+                ref_from_frame: to_first(i),
+                model: Model::Affine,
+            })
             .collect();
         let mut joint = Joint::link(&frames, 0, 2.5);
         assert!(joint.stars.len() > 380 && joint.stars.len() < 420, "{}", joint.stars.len());
@@ -384,14 +403,18 @@ mod tests {
             .iter()
             .map(|s| {
                 let here = truth[0].inverse().unwrap() * s.position;
-                let nearest = sky.iter().min_by(|a, b| a.distance(here).total_cmp(&b.distance(here))).unwrap();
+                let nearest = sky
+                    .iter()
+                    .min_by(|a, b| a.distance(here).total_cmp(&b.distance(here)))
+                    .unwrap();
                 (*nearest, s.position, 1.0)
             })
             .collect();
         let similarity = fit_transform(Model::Similarity, &pairs).unwrap();
-        let rms = (pairs.iter().map(|(a, b, _)| (similarity * *a - *b).norm_squared()).sum::<f64>()
-            / pairs.len() as f64)
-            .sqrt();
+        let rms =
+            (pairs.iter().map(|(a, b, _)| (similarity * *a - *b).norm_squared()).sum::<f64>()
+                / pairs.len() as f64)
+                .sqrt();
         // One frame's shear of 4e-4 is 0.3 px rms over this field; the mean of 30 is 0.06.
         assert!(rms < 0.09, "{rms}");
         assert!(joint.residual_rms_px(&frames, 0).unwrap() < 0.07);
