@@ -11,12 +11,11 @@ use stillframe_engine::runtime::{ExecutorKind, parse_bytes};
 
 use crate::exit::EXIT_CODES;
 
-/// Turns many moving frames into one still result.
+/// Turns many moving frames into one still result
 #[derive(Debug, Parser)]
 #[command(
     name = "stillframe",
     version,
-    about,
     after_help = EXIT_CODES,
     after_long_help = MAIN_HELP,
     subcommand_required = true,
@@ -171,10 +170,10 @@ pub(crate) struct StackArgs {
     #[command(flatten)]
     pub(crate) inputs: StackInputs,
     /// Replace results that are already in OUT
-    #[arg(long)]
+    #[arg(long, help_heading = "Output", conflicts_with = "resume")]
     pub(crate) overwrite: bool,
     /// Go on where an interrupted run in OUT stopped; finished passes are not repeated
-    #[arg(long)]
+    #[arg(long, help_heading = "Output")]
     pub(crate) resume: bool,
     #[command(flatten)]
     pub(crate) progress: ProgressArgs,

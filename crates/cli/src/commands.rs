@@ -1,6 +1,8 @@
 //! One module per command: asks the engine, shows the answer.
 
+mod compare;
 mod completions;
+mod inspect;
 mod recipe;
 
 use crate::args::Command;
@@ -12,6 +14,8 @@ use crate::exit::CommandResult;
 /// The failure that ends it, with its exit code.
 pub(crate) fn run(command: Command) -> CommandResult {
     match command {
+        Command::Inspect(args) => inspect::run(&args),
+        Command::Compare(args) => compare::run(&args),
         Command::Recipe(command) => recipe::run(command),
         Command::Completions(args) => completions::run(&args),
         _ => Err(anyhow::anyhow!("not yet").into()),

@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 
 pub mod compare;
+pub mod inspect;
 pub mod recipe;
 
 pub use stillframe_io as io;

@@ -1,12 +1,11 @@
 //! `stillframe recipe`.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use anyhow::Context;
-use stillframe_engine::io::Existing;
-use stillframe_engine::io::sink::write_file;
+use anyhow::{Context, anyhow};
+use stillframe_engine::io::{Existing, write_file};
 use stillframe_engine::recipe::{
-    Note, RecipeError, RecipeFile, RecipeFormat, Strictness, import_tile_compile, schema, template,
+    Note, RecipeFile, RecipeFormat, Strictness, import_tile_compile, schema, template,
 };
 use stillframe_engine::runtime::Capabilities;
 
@@ -71,10 +70,11 @@ fn save(file: Option<&Path>, overwrite: bool, text: &str) -> CommandResult {
         output::print(text)?;
         return Ok(ExitStatus::Done);
     };
-    if RecipeFormat::of(file).map_err(Failure::usage)? != RecipeFormat::Yaml {
-        let path = PathBuf::from(file);
-        let error = anyhow::Error::new(RecipeError::Ending { path });
-        return Err(Failure::usage(error.context("recipes are written in YAML: .yaml or .yml")));
+    if !RecipeFormat::of(file).is_ok_and(|format| format == RecipeFormat::Yaml) {
+        return Err(Failure::usage(anyhow!(
+            "recipes are written in YAML: {} must end in .yaml or .yml",
+            file.display()
+        )));
     }
     let existing = if overwrite { Existing::Replace } else { Existing::Refuse };
     write_file(file, existing, text.as_bytes())?;
