@@ -5,6 +5,8 @@
 pub mod compare;
 pub mod inspect;
 pub mod recipe;
+pub mod simulate;
+pub mod stack;
 
 pub use stillframe_io as io;
 pub use stillframe_runtime as runtime;

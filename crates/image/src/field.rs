@@ -144,64 +144,66 @@ impl DisplacementField {
     }
 
     /// Displacements of the points (`xs[i]`, `y`), written to `dx` and `dy`: what [`Self::at`]
-    /// gives to 1e-6 px. Each value depends on its own point only, so that any piece of a row has
-    /// the bits of the whole row. `xs` must ascend for speed (a few operations a point).
+    /// gives to 1e-6 px. `xs` ascends. Each value depends on its own point only, so any piece of a
+    /// row has the bits of the whole row.
     ///
     /// # Panics
     /// If the slices differ in length.
+    #[allow(clippy::inline_always, reason = "the loop takes the vector width of its caller")]
+    #[inline(always)]
     pub fn along_row(&self, xs: &[f64], y: f64, dx: &mut [f64], dy: &mut [f64]) {
         assert!(xs.len() == dx.len() && xs.len() == dy.len(), "slices of different length");
-        let Some((cy, ty)) = self.cell(y - self.origin.y, self.nodes.height) else {
-            dx.fill(0.0);
-            dy.fill(0.0);
-            return;
-        };
-        let wy = bspline_weights(ty);
-        let width = self.nodes.width;
-        let collapsed = |column: usize| {
-            let mut sum = [0.0f64; 2];
-            for (row, w) in wy.iter().enumerate() {
-                let c = self.coefficients[(cy + row) * width + column];
-                sum[0] += f64::from(c[0]) * w;
-                sum[1] += f64::from(c[1]) * w;
-            }
-            sum
-        };
-        // not `cell`: `None` before and after the lattice would look like one run
-        let cell_of = |x: f64| ((x - self.origin.x) / self.spacing - 1.0).floor();
-        let mut i = 0;
-        while i < xs.len() {
-            let here = cell_of(xs[i]);
-            let mut end = i + 1;
-            let mut stride = 1;
-            // gallop to the end of the cell, then halve: the runs are long
-            while end < xs.len() && cell_of(xs[end]) == here {
-                end += stride;
-                stride *= 2;
-            }
-            let (mut inside, mut outside) = (i, end.min(xs.len()));
-            while outside - inside > 1 {
-                let middle = inside.midpoint(outside);
-                if cell_of(xs[middle]) == here { inside = middle } else { outside = middle }
-            }
-            let run = i..outside;
-            i = outside;
-            let Some((cell, _)) = self.cell(xs[run.start] - self.origin.x, width) else {
+        let row = self.cell(y - self.origin.y, self.nodes.height);
+        let mut start = 0;
+        while start < xs.len() {
+            let (cell, cell_end) = self.column_of(xs[start]);
+            let end = start + xs[start..].partition_point(|&x| x < cell_end).max(1);
+            let run = start..end;
+            start = end;
+            let last = self.nodes.width as f64 - 4.0;
+            let Some((row, ty)) = row.filter(|_| cell >= 0.0 && cell <= last) else {
                 dx[run.clone()].fill(0.0);
                 dy[run].fill(0.0);
                 continue;
             };
             // All columns of one lattice cell share one cubic polynomial per component.
-            let nodes = [0, 1, 2, 3].map(|k| collapsed(cell + k));
-            let (px, py) = (power_basis(nodes.map(|n| n[0])), power_basis(nodes.map(|n| n[1])));
-            let first = cell as f64;
+            let (px, py) = self.pieces(cell as usize, row, ty);
+            let (scale, first) = (1.0 / self.spacing, self.origin.x + (cell + 1.0) * self.spacing);
             let points = xs[run.clone()].iter().zip(&mut dx[run.clone()]).zip(&mut dy[run]);
             for ((x, dx), dy) in points {
-                let t = (x - self.origin.x) / self.spacing - 1.0 - first;
+                let t = (x - first) * scale;
                 *dx = horner(px, t);
                 *dy = horner(py, t);
             }
         }
+    }
+
+    /// The lattice column (perhaps outside of the lattice) whose cell holds `x`, and where it ends.
+    fn column_of(&self, x: f64) -> (f64, f64) {
+        let start_of = |cell: f64| self.origin.x + (cell + 1.0) * self.spacing;
+        let mut cell = ((x - self.origin.x) / self.spacing - 1.0).floor();
+        // the division may have rounded over the border
+        if x >= start_of(cell + 1.0) {
+            cell += 1.0;
+        } else if x < start_of(cell) {
+            cell -= 1.0;
+        }
+        (cell, start_of(cell + 1.0))
+    }
+
+    /// The polynomials of both components in the cell whose first node is (`column`, `row`), at
+    /// `ty` past the second row of nodes.
+    fn pieces(&self, column: usize, row: usize, ty: f64) -> ([f64; 4], [f64; 4]) {
+        let wy = bspline_weights(ty);
+        let mut nodes = [[0.0f64; 4]; 2];
+        for (k, w) in wy.iter().enumerate() {
+            let start = (row + k) * self.nodes.width + column;
+            for (i, c) in self.coefficients[start..start + 4].iter().enumerate() {
+                nodes[0][i] += f64::from(c[0]) * w;
+                nodes[1][i] += f64::from(c[1]) * w;
+            }
+        }
+        (power_basis(nodes[0]), power_basis(nodes[1]))
     }
 
     /// Displacements of the points (`x0` + i, `y`) for i in `0..dx.len()`, written to `dx` and
@@ -257,6 +259,7 @@ fn power_basis(c: [f64; 4]) -> [f64; 4] {
     ]
 }
 
+#[inline]
 fn horner(p: [f64; 4], t: f64) -> f64 {
     ((p[3] * t + p[2]) * t + p[1]) * t + p[0]
 }

@@ -1,4 +1,5 @@
 //! Whatever is in a file, reading it ends with pixels or with an error.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 use std::path::{Path, PathBuf};
 

@@ -1,5 +1,6 @@
 //! Real and damaged files, where they are at hand: in the folder that `STILLFRAME_SHARED` names,
 //! else in `shared` beside the repository. Skipped, with a line that says so, where they are not.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};

@@ -1,4 +1,5 @@
 //! What is written is read again; what fails leaves nothing behind.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 use std::io::Write;
 use std::path::Path;
@@ -7,7 +8,7 @@ use proptest::prelude::*;
 use stillframe_image::mask::NO_DATA;
 use stillframe_image::{Header, Image, Rect, Rng, Shape, Value};
 use stillframe_io::fits::{FitsPixel, FitsSource, FitsWriter, OpenOptions, ReadScratch};
-use stillframe_io::{AtomicFile, Existing, WriteErrorKind, write_file};
+use stillframe_io::{AtomicFile, Existing, OutputFolder, WriteErrorKind, write_file};
 
 fn names(folder: &Path) -> Vec<String> {
     let mut names: Vec<String> = std::fs::read_dir(folder)
@@ -62,7 +63,7 @@ proptest! {
 
     #[test]
     fn a_rectangle_of_what_is_written_is_read_again(
-        height in 1usize..40, width in 1usize..40, colour: bool, seed: u64,
+        height in 1usize..40, width in prop_oneof![8 => 1usize..40, 1 => Just(9001usize)], colour: bool, seed: u64,
         x in 0.0f64..1.0, y in 0.0f64..1.0, w in 0.0f64..1.0, h in 0.0f64..1.0,
     ) {
         let shape = Shape::new(height, width);
@@ -214,4 +215,49 @@ fn a_full_disk_is_called_so() {
     let full = std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
     let error = (&full).write_all(b"x").unwrap_err();
     assert!(matches!(WriteErrorKind::from(error), WriteErrorKind::DiskFull));
+}
+
+#[test]
+fn results_never_land_on_inputs_or_older_results() {
+    let root = tempfile::tempdir().unwrap();
+    let out = root.path().join("new/out");
+    let results = ["stack.fits", "report.json"];
+    let create = |existing, inputs: &[std::path::PathBuf]| {
+        OutputFolder::create(&out, existing, &results, inputs)
+    };
+    let folder = create(Existing::Refuse, &[]).unwrap();
+    assert_eq!(names(&out), [""; 0], "nothing is left of the trial");
+    assert!(folder.require_space(1).is_ok());
+    let error = folder.require_space(u64::MAX).unwrap_err();
+    assert!(matches!(error.kind, WriteErrorKind::NotEnoughSpace { .. }));
+    folder.write("report.json", b"one").unwrap();
+
+    let error = create(Existing::Refuse, &[]).unwrap_err();
+    assert!(matches!(error.kind, WriteErrorKind::Exists));
+    assert_eq!(error.path, folder.path_of("report.json"));
+    create(Existing::Replace, &[]).unwrap().write("report.json", b"two").unwrap();
+    assert_eq!(std::fs::read(folder.path_of("report.json")).unwrap(), b"two");
+
+    // Not even with permission to overwrite, and whatever way leads to it.
+    let input = root.path().join("new/../new/out/report.json");
+    let error = create(Existing::Replace, &[input]).unwrap_err();
+    assert!(matches!(error.kind, WriteErrorKind::IsInput));
+
+    let file = root.path().join("file");
+    std::fs::write(&file, b"").unwrap();
+    let error = OutputFolder::create(&file, Existing::Refuse, &results, &[]).unwrap_err();
+    assert!(matches!(error.kind, WriteErrorKind::NotAFolder), "{error}");
+}
+
+#[test]
+fn what_a_killed_run_left_half_written_is_removed() {
+    let root = tempfile::tempdir().unwrap();
+    for name in [".stack.fits.aB3dE9.part", ".other.fits.aB3dE9.part", "stack.part"] {
+        std::fs::write(root.path().join(name), b"half").unwrap();
+    }
+    let alive = AtomicFile::create(&root.path().join("stack.fits"), Existing::Refuse).unwrap();
+    OutputFolder::create(root.path(), Existing::Refuse, &["stack.fits"], &[]).unwrap();
+    assert_eq!(names(root.path()).len(), 3, "{:?}", names(root.path()));
+    alive.commit().unwrap();
+    assert_eq!(names(root.path()), [".other.fits.aB3dE9.part", "stack.fits", "stack.part"]);
 }

@@ -19,7 +19,11 @@ pub mod observe;
 pub mod ordered;
 pub mod phase;
 pub mod plan;
+mod processes;
+pub mod scratch;
+pub mod telemetry;
 pub mod usage;
+pub mod worker;
 
 pub use budget::{Budget, format_bytes, parse_bytes};
 pub use cancel::Cancel;
@@ -33,3 +37,5 @@ pub use phase::{Achieved, Context, Phase, RunError, UnitResult, run_phase};
 pub use plan::{
     ParallelPlan, PhaseKind, PhaseRequest, PlanError, PlannedUnit, Resources, Spool, UnitRule, plan,
 };
+pub use scratch::ScratchFolder;
+pub use telemetry::Telemetry;

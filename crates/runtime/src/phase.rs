@@ -1,6 +1,7 @@
 //! A heavy phase: what its units are, and how it is run, watched and measured.
 
 use std::num::NonZeroUsize;
+use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
@@ -9,8 +10,9 @@ use crate::capabilities;
 use crate::clock::Stopwatch;
 use crate::executor::{ExecutorKind, WorkerCommand};
 use crate::observe::{Event, Observer, PhaseStatus};
-use crate::ordered::{Lanes, Limits, Need, OrderedError, Pressure, Stats, Work, map_ordered};
-use crate::plan::ParallelPlan;
+use crate::ordered::{Lanes, Limits, Need, OrderedError, Pressure, Work, map_ordered};
+use crate::plan::{ParallelPlan, admitted_need};
+use crate::processes::Processes;
 use crate::usage;
 
 /// Why bytes are not a result.
@@ -98,6 +100,8 @@ pub struct Context<'a> {
     pub cancel: &'a Cancel,
     /// How worker processes are started; `None` if this program has no worker command.
     pub worker: Option<&'a WorkerCommand>,
+    /// An existing folder for scratch files that shared memory has no room for.
+    pub scratch: &'a Path,
 }
 
 /// Why a phase did not end well.
@@ -105,6 +109,8 @@ pub type RunError<E> = OrderedError<E>;
 
 /// Runs all units of `phase` as planned, and commits their results in index order on the calling
 /// thread. Tells the observer the plan, the start, each commit, and at the end what was achieved.
+///
+/// If worker processes were planned but cannot be had, threads do the work, with a warning.
 ///
 /// # Errors
 /// [`RunError`].
@@ -114,35 +120,40 @@ pub fn run_phase<P: Phase, E>(
     context: &Context<'_>,
     mut commit: impl FnMut(usize, UnitResult<P::Output>) -> Result<(), E>,
 ) -> Result<Achieved, RunError<E>> {
-    let Context { observer, cancel, .. } = *context;
-    let (name, total) = (phase.name(), phase.units());
+    let (observer, name, total) = (context.observer, phase.name(), phase.units());
     let watch = Stopwatch::start();
     for warning in &plan.warnings {
         observer.event(&Event::warning(warning));
     }
     observer.event(&Event::ParallelPlanSummary(plan.summary()));
     observer.event(&Event::PhaseStart { phase: name.to_owned(), total });
-
-    let needs: Vec<Need> = (0..total).map(|index| phase.need(index)).collect();
-    let pressure = Pressure::of_this_machine();
-    let limits = Limits {
-        lanes: match (plan.executor, NonZeroUsize::new(plan.workers)) {
-            (ExecutorKind::Sequential, _) | (_, None) => Lanes::Calling,
-            (_, Some(workers)) => Lanes::Threads(workers),
-        },
-        bytes: admission_bytes(plan, &needs),
-        cancel,
-        pressure: Some(&pressure),
-    };
-    let mut tell_and_commit = |index: usize, output| {
+    let tell_and_commit = |index: usize, output| {
         commit(index, output)?;
         let (phase, done) = (name.to_owned(), index + 1);
         observer.event(&Event::PhaseProgress { phase, done, total });
         Ok(())
     };
-    let (stats, result) = map_ordered(&Here(phase), &needs, limits, &mut tell_and_commit);
 
-    let achieved = achieved(&watch, stats, plan);
+    let (mut achieved, result) = match start_processes(phase, plan, context) {
+        None => {
+            run_units(&Here(phase), phase, plan, ExecutorKind::Threads, context, tell_and_commit)
+        }
+        Some(processes) => {
+            let executor = ExecutorKind::Processes;
+            let (mut achieved, result) =
+                run_units(&&processes, phase, plan, executor, context, tell_and_commit);
+            achieved.repeated_units = processes.repeated_units();
+            achieved.shrinks += processes.shrinks();
+            achieved.peak_rss_bytes =
+                achieved.peak_rss_bytes.map(|bytes| bytes + processes.ended_peak_rss());
+            (achieved, result)
+        }
+    };
+    achieved.wall_secs = watch.wall_secs();
+    achieved.cpu_secs = watch.cpu_secs();
+    let core_secs = achieved.wall_secs * capabilities::logical_cores() as f64;
+    achieved.mean_cpu_percent = achieved.cpu_secs.map(|cpu| 100.0 * cpu / core_secs.max(1e-9));
+
     let status = match &result {
         Ok(()) => PhaseStatus::Done,
         Err(RunError::Interrupted { .. }) => PhaseStatus::Interrupted,
@@ -150,6 +161,66 @@ pub fn run_phase<P: Phase, E>(
     };
     observer.event(&Event::PhaseEnd { phase: name.to_owned(), status, achieved });
     result.map(|()| achieved)
+}
+
+/// Worker processes, if they were planned and can be had.
+fn start_processes<'a, P: Phase>(
+    phase: &'a P,
+    plan: &ParallelPlan,
+    context: &Context<'a>,
+) -> Option<Processes<'a, P>> {
+    if plan.executor != ExecutorKind::Processes {
+        return None;
+    }
+    // encoded results may be somewhat larger than they are in memory
+    let slot_bytes = plan.result_bytes.saturating_mul(2 * plan.workers as u64);
+    let Context { observer, worker, scratch, .. } = *context;
+    let started = worker
+        .ok_or_else(|| "no worker command is known".to_owned())
+        .and_then(|command| Processes::start(phase, command, observer, scratch, slot_bytes));
+    match started {
+        Ok(processes) => Some(processes),
+        Err(reason) => {
+            observer.event(&Event::warning(format!(
+                "{}: worker processes cannot be used: {reason}. Falling back to 'threads'.",
+                phase.name()
+            )));
+            None
+        }
+    }
+}
+
+/// Runs the units through `work`; times are filled in by the caller.
+fn run_units<P: Phase, W: Work, E>(
+    work: &W,
+    phase: &P,
+    plan: &ParallelPlan,
+    executor: ExecutorKind,
+    context: &Context<'_>,
+    commit: impl FnMut(usize, W::Output) -> Result<(), E>,
+) -> (Achieved, Result<(), RunError<E>>) {
+    let needs: Vec<Need> =
+        (0..phase.units()).map(|index| admitted_need(executor, phase.need(index))).collect();
+    let pressure = Pressure::of_this_machine();
+    let limits = Limits {
+        lanes: match (plan.executor, NonZeroUsize::new(plan.workers)) {
+            (ExecutorKind::Sequential, _) | (_, None) => Lanes::Calling,
+            (_, Some(workers)) => Lanes::Threads(workers),
+        },
+        bytes: admission_bytes(plan, &needs),
+        cancel: context.cancel,
+        pressure: Some(&pressure),
+    };
+    let (stats, result) = map_ordered(work, &needs, limits, commit);
+    let achieved = Achieved {
+        committed: stats.committed,
+        peak_workers: stats.peak_workers,
+        peak_bytes: plan.shared_bytes + stats.peak_bytes,
+        peak_rss_bytes: usage::peak_rss_bytes(),
+        shrinks: stats.shrinks,
+        ..Achieved::default()
+    };
+    (achieved, result)
 }
 
 /// Units in this process.
@@ -173,20 +244,4 @@ fn admission_bytes(plan: &ParallelPlan, needs: &[Need]) -> u64 {
     let largest = needs.iter().map(|need| need.total()).max().unwrap_or(0);
     let room = plan.budget.bytes.saturating_sub(plan.shared_bytes);
     plan.admission_bytes.max(largest.min(room))
-}
-
-fn achieved(watch: &Stopwatch, stats: Stats, plan: &ParallelPlan) -> Achieved {
-    let (wall_secs, cpu_secs) = (watch.wall_secs(), watch.cpu_secs());
-    let core_secs = wall_secs * capabilities::logical_cores() as f64;
-    Achieved {
-        committed: stats.committed,
-        wall_secs,
-        cpu_secs,
-        mean_cpu_percent: cpu_secs.map(|cpu| 100.0 * cpu / core_secs.max(1e-9)),
-        peak_workers: stats.peak_workers,
-        peak_bytes: plan.shared_bytes + stats.peak_bytes,
-        peak_rss_bytes: usage::peak_rss_bytes(),
-        shrinks: stats.shrinks,
-        repeated_units: 0,
-    }
 }

@@ -19,6 +19,7 @@ use crate::capabilities::Capabilities;
 use crate::executor::{ExecutorError, ExecutorKind, Registry};
 
 pub use choose::plan;
+pub(crate) use fit::admitted_need;
 pub use summary::PlanSummary;
 pub use units::{PlannedUnit, UnitRule};
 

@@ -47,6 +47,17 @@ pub fn peak_rss_bytes() -> Option<u64> {
     return None;
 }
 
+/// Highest resident memory of the process `pid`, in bytes.
+pub(crate) fn peak_rss_of(pid: u32) -> Option<u64> {
+    #[cfg(target_os = "linux")]
+    return proc::peak_rss_of(pid);
+    #[cfg(not(target_os = "linux"))]
+    {
+        let _ = pid;
+        None
+    }
+}
+
 /// CPU seconds of this process alone, to the nanosecond.
 #[cfg(unix)]
 fn own_cpu_secs() -> f64 {

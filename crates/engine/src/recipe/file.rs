@@ -204,6 +204,7 @@ pub fn schema() -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::recipe::keys::Range;
     use crate::recipe::{FieldMethod, Linearity};
 
     fn parse(text: &str) -> Result<RecipeFile, RecipeError> {
@@ -265,6 +266,50 @@ mod tests {
         assert!(small.contains("at most the 8 physical cores"), "{small}");
         RecipeFile::default().check(1, Strictness::Strict).unwrap();
         assert!(parse("resources: { parallel_tiles: 0 }").is_err());
+    }
+
+    /// A value of `key` that is not its default, as an override writes it.
+    fn other_value(key: &Key) -> Option<String> {
+        let number = |range: &Range| {
+            let (low, high) = (range.min.unwrap_or(0.0), range.max.unwrap_or(1e9));
+            let default = key.default.as_f64();
+            let candidates = [low, low + 1.0, low + 0.5 * (high - low), high];
+            candidates.into_iter().find(|v| {
+                range.holds(*v) && Some(*v) != default && (!range.whole || v.fract() == 0.0)
+            })
+        };
+        match &key.kind {
+            Kind::Section(_) => None,
+            Kind::Flag => Some((key.default != true).to_string()),
+            Kind::Number(range) => number(range).map(|v| v.to_string()),
+            Kind::Choice { or: Some(range), .. } => number(range).map(|v| v.to_string()),
+            Kind::Choice { words, .. } => {
+                words.iter().map(|(word, _)| word.clone()).find(|word| key.default != *word)
+            }
+        }
+    }
+
+    #[test]
+    fn every_key_can_be_set_changes_the_hash_and_survives_writing() {
+        let keys = file_keys();
+        let mut set = 0;
+        for path in keys.paths() {
+            let key = keys.find(path).unwrap();
+            let Some(word) = other_value(key) else {
+                assert!(matches!(key.kind, Kind::Section(_)) || path == "version", "{path}");
+                continue;
+            };
+            let mut value = Value::Object(Map::new());
+            apply_set(&keys, &mut value, &format!("{path}={word}")).unwrap();
+            let file = RecipeFile::from_checked(value).unwrap();
+            let is_resource = path.starts_with("resources.");
+            let hash_is_same = file.recipe.sha256() == StackRecipe::default().sha256();
+            assert_eq!(hash_is_same, is_resource, "{path}={word}");
+            let written = RecipeFormat::Yaml.parse(&file.to_commented_yaml("A test.")).unwrap();
+            assert_eq!(RecipeFile::from_checked(written).unwrap(), file, "{path}={word}");
+            set += 1;
+        }
+        assert!(set > 70, "{set}");
     }
 
     #[test]

@@ -135,7 +135,7 @@ impl Burst {
         Ok(())
     }
 
-    /// Reads the whole file of frame `frame` and gives its SHA-256: the first pass needs every byte
+    /// Reads the whole file of frame `frame` and gives its SHA-256 in hexadecimal: the first pass needs every byte
     /// once, for pixels and checksum.
     ///
     /// # Errors
@@ -144,7 +144,7 @@ impl Burst {
         &self,
         frame: usize,
         file: &mut FileBuffer,
-    ) -> Result<(FitsSource, [u8; 32]), ReadError> {
+    ) -> Result<(FitsSource, String), ReadError> {
         let path = &self.spec.frames[frame].path;
         let source = FitsSource::open_buffered(path, &Self::options(self.spec.cfa), file)?;
         Ok((source, file.sha256()))
@@ -197,6 +197,8 @@ impl Burst {
             };
             calibrate_rows(pixels.row_mut(row), rows);
         }
-        self.defects.replace_in(rect, pixels, mask);
+        if rect == self.spec.shape.rect() {
+            self.defects.replace(pixels, mask);
+        }
     }
 }

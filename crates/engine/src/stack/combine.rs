@@ -114,6 +114,11 @@ impl CombineSpec {
         };
         (stack * planes + source + 16, 16 * planes)
     }
+
+    /// Bytes that a block needs besides its pixels: kernel tables, row buffers, read chunks.
+    pub(super) fn overhead_bytes(&self) -> u64 {
+        (1 << 20) + 256 * self.frames.len() as u64
+    }
 }
 
 /// One block of the result.

@@ -53,6 +53,11 @@ impl StarRecord {
         }
     }
 
+    /// Whether flux and shape can be trusted.
+    pub(super) fn is_good(&self) -> bool {
+        self.flags == 0
+    }
+
     pub(super) fn position(&self) -> Point {
         Point::new(f64::from(self.x), f64::from(self.y))
     }
@@ -61,7 +66,8 @@ impl StarRecord {
 /// What is kept of a frame.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct FrameMeasure {
-    pub(super) sha256: [u8; 32],
+    /// Of the file, hexadecimal.
+    pub(super) sha256: String,
     pub(super) stars: Vec<StarRecord>,
     /// Background of each output plane (1 or 3).
     pub(super) meshes: Vec<Background>,

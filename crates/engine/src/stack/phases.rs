@@ -189,7 +189,6 @@ impl Phase for TilesPhase<'_> {
 
 /// Pass 2: units are blocks of the canvas.
 pub(super) struct CombinePhase<'a> {
-    pub(super) name: &'static str,
     pub(super) burst: &'a Burst,
     pub(super) spec: &'a CombineSpec,
     pub(super) blocks: &'a [Rect],
@@ -202,7 +201,7 @@ impl Phase for CombinePhase<'_> {
     type Scratch = BlockScratch;
 
     fn name(&self) -> &str {
-        self.name
+        "stack_combine"
     }
 
     fn units(&self) -> usize {
@@ -268,7 +267,6 @@ pub(super) fn with_job<R>(job: &[u8], serve: impl ServePhase<R>) -> Result<R, De
             let burst = Burst::open(burst)?;
             let blocks = spec.blocks();
             Ok(serve.serve(&CombinePhase {
-                name: "stack_combine",
                 burst: &burst,
                 spec: &spec,
                 blocks: &blocks,

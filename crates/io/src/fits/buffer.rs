@@ -55,8 +55,10 @@ impl FileBuffer {
         &self.bytes
     }
 
-    /// SHA-256 of the file.
-    pub fn sha256(&self) -> [u8; 32] {
-        self.sha256
+    /// SHA-256 of the file: 64 hexadecimal digits.
+    pub fn sha256(&self) -> String {
+        const DIGITS: &[u8; 16] = b"0123456789abcdef";
+        let digit = |nibble: u8| char::from(DIGITS[usize::from(nibble)]);
+        self.sha256.iter().flat_map(|b| [digit(b >> 4), digit(b & 15)]).collect()
     }
 }

@@ -4,7 +4,7 @@ use std::io;
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
-use stillframe_image::{Card, CfaPattern, Header, Shape, Value};
+use stillframe_image::{CfaPattern, Header, Shape, Value};
 
 use super::layout::{Layout, Stored};
 use crate::error::ReadErrorKind as Kind;
@@ -89,17 +89,20 @@ pub struct FrameInfo {
 }
 
 impl FrameInfo {
-    /// The information in `layout`'s cards.
+    /// The information in `layout`'s cards, which are moved out of it.
     ///
     /// # Errors
     /// A colour filter array that is none of the four Bayer patterns.
     pub(super) fn new(
         path: PathBuf,
-        layout: &Layout,
+        layout: &mut Layout,
         options: OpenOptions,
         stat: FileStat,
     ) -> Result<Self, Kind> {
-        let header = Header { cards: layout.cards.iter().filter(|c| kept(c)).cloned().collect() };
+        let extension_name = extension_name(layout);
+        let mut header = Header { cards: std::mem::take(&mut layout.cards) };
+        header.cards.retain(|c| !is_structural(&c.key));
+        header.cards.shrink_to_fit();
         let shape = Shape::new(layout.height, layout.width);
         let cfa = match options.bayer {
             _ if layout.planes > 1 => None,
@@ -112,7 +115,7 @@ impl FrameInfo {
             path,
             shape,
             planes: layout.planes,
-            extension_name: extension_name(layout),
+            extension_name,
             sample: sample_type(layout),
             cfa,
             exposure_secs: first_real(&header, &["EXPTIME", "EXPOSURE", "EXP_TIME", "XPOSURE"])
@@ -158,11 +161,6 @@ impl FileStat {
         let modified_nanos = since.and_then(|d| i64::try_from(d.as_nanos()).ok()).unwrap_or(0);
         Ok(Self { bytes: meta.len(), modified_nanos })
     }
-}
-
-/// Whether a card says something beyond the structure of the file.
-fn kept(card: &Card) -> bool {
-    !is_structural(&card.key)
 }
 
 /// Whether writers make this card themselves, so that it is not copied from frame to frame.

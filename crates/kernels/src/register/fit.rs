@@ -1,7 +1,7 @@
 //! Least-squares transforms from point pairs.
 
 use serde::{Deserialize, Serialize};
-use stillframe_image::{Point, Transform, Vec2};
+use stillframe_image::{Point, Transform};
 
 use super::solve::Normal;
 
@@ -265,15 +265,10 @@ pub(crate) fn bounding_box(points: impl Iterator<Item = Point>) -> Option<(Point
     })
 }
 
-/// Width and height of the rectangle between two corners.
-pub(crate) fn extent(bounds: (Point, Point)) -> Vec2 {
-    bounds.1 - bounds.0
-}
-
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
-    use stillframe_image::Rng;
+    use stillframe_image::{Rng, Vec2};
 
     use super::*;
 
@@ -296,7 +291,7 @@ mod tests {
     proptest! {
         #[test]
         fn exact_pairs_give_back_the_transform(
-            angle in -3.14f64..3.14, scale in 0.5f64..2.0, dx in -3000.0f64..3000.0,
+            angle in -3.1f64..3.1, scale in 0.5f64..2.0, dx in -3000.0f64..3000.0,
             shear in -0.05f64..0.05, g in -2e-5f64..2e-5, mirror in any::<bool>(), seed in 0u64..99,
         ) {
             let flip = Transform::affine(if mirror { -1.0 } else { 1.0 }, 0.0, 0.0, 0.0, 1.0, 0.0);

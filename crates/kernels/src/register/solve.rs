@@ -36,7 +36,8 @@ impl<const N: usize> Normal<N> {
                 }
             }
             // Below this the pivot is rounding noise: the unknown is not determined.
-            if !(l[j][j] > 1e-13 * self.matrix[j][j].abs()) {
+            let is_determined = l[j][j] > 1e-13 * self.matrix[j][j].abs();
+            if !is_determined {
                 return None;
             }
             let root = l[j][j].sqrt();

@@ -1,7 +1,7 @@
 //! Positions in the frame of a row of output pixels.
 
 use multiversion::multiversion;
-use stillframe_image::{Point, Transform};
+use stillframe_image::{DisplacementField, Point, Transform};
 
 use crate::warp::geometry::{Geometry, Grid};
 
@@ -35,8 +35,8 @@ impl Positions {
         match geometry.field {
             None => self.ref_y.fill(first.y),
             Some(field) => {
-                field.along_row(&self.ref_x, first.y, &mut self.x, &mut self.y);
-                add_displacements(first.y, &self.x, &self.y, &mut self.ref_x, &mut self.ref_y);
+                let displacements = (&mut self.x[..], &mut self.y[..]);
+                displace(field, first.y, displacements, &mut self.ref_x, &mut self.ref_y);
             }
         }
         transform(&geometry.frame_from_ref, &self.ref_x, &self.ref_y, &mut self.x, &mut self.y);
@@ -50,9 +50,17 @@ fn reference_columns(first: f64, step: f64, x0: usize, out: &mut [f64]) {
     }
 }
 
+/// Moves the points (`ref_x`, `y`) by the field; `dx` and `dy` are scratch.
 #[multiversion(targets("x86_64+avx2"))]
-fn add_displacements(y: f64, dx: &[f64], dy: &[f64], ref_x: &mut [f64], ref_y: &mut [f64]) {
-    for ((ref_x, ref_y), (dx, dy)) in ref_x.iter_mut().zip(ref_y).zip(dx.iter().zip(dy)) {
+fn displace(
+    field: &DisplacementField,
+    y: f64,
+    (dx, dy): (&mut [f64], &mut [f64]),
+    ref_x: &mut [f64],
+    ref_y: &mut [f64],
+) {
+    field.along_row(ref_x, y, dx, dy);
+    for ((ref_x, ref_y), (dx, dy)) in ref_x.iter_mut().zip(ref_y).zip(dx.iter().zip(dy.iter())) {
         *ref_x += dx;
         *ref_y = y + dy;
     }
@@ -78,7 +86,7 @@ fn transform(t: &Transform, ref_x: &[f64], ref_y: &[f64], x: &mut [f64], y: &mut
 
 #[cfg(test)]
 mod tests {
-    use stillframe_image::{DisplacementField, Rng, Shape, Vec2};
+    use stillframe_image::{Rng, Shape, Vec2};
 
     use super::*;
 

@@ -55,11 +55,7 @@ impl TapRow {
         phases(positions.0, &mut self.phase_x, &mut self.past_x);
         phases(positions.1, &mut self.phase_y, &mut self.past_y);
         first_taps(&window, positions, &mut self.first);
-        if samples.undershoot == f32::INFINITY || LANES == 2 {
-            interpolate::<LANES, false>(samples, table, self, out);
-        } else {
-            interpolate::<LANES, true>(samples, table, self, out);
-        }
+        interpolate(samples, table, self, out);
         for (i, out) in out.iter_mut().enumerate() {
             if out.is_nan() {
                 let position = (positions.0[i], positions.1[i]);
@@ -86,25 +82,32 @@ impl TapRow {
             return None;
         }
         let (x, y) = (x as i64, y as i64);
-        let wx = blend(table, self.phase_x[i], self.past_x[i]);
-        let wy = blend(table, self.phase_y[i], self.past_y[i]);
-        let mut patch = [[0.0f32; LANES]; LANES];
-        for (k, row) in patch.iter_mut().enumerate().take(taps(LANES)) {
-            for (l, value) in row.iter_mut().enumerate().take(taps(LANES)) {
-                if wy[k] == 0.0 || wx[l] == 0.0 {
-                    continue;
-                }
+        let (mut wx, mut wy) = ([[0.0; LANES]; CHUNK], [[0.0; LANES]; CHUNK]);
+        blend(table, &self.phase_x[i..=i], &self.past_x[i..=i], &mut wx);
+        blend(table, &self.phase_y[i..=i], &self.past_y[i..=i], &mut wy);
+        let (wx, wy) = (&wx[0], &wy[0]);
+        let mut sum = [0.0f32; LANES];
+        let mut low = [f32::INFINITY; LANES];
+        for k in 0..taps(LANES) {
+            for l in 0..taps(LANES) {
                 let (x, y) = (x + l as i64, y + k as i64);
                 let is_inside = x >= 0 && y >= 0 && x < width as i64 && y < height as i64;
-                *value = is_inside.then(|| samples.pixels.at(x as usize, y as usize))?;
+                let value =
+                    if is_inside { samples.pixels.at(x as usize, y as usize) } else { f32::NAN };
+                if k >= 1 && k < taps(LANES) - 1 && value < low[l] {
+                    low[l] = value;
+                }
+                if wy[k] != 0.0 && wx[l] != 0.0 {
+                    sum[l] += wy[k] * value;
+                }
             }
         }
-        let rows = patch.each_ref();
-        let value = weighted(rows, &wx, &wy);
-        if samples.undershoot == f32::INFINITY || LANES == 2 {
-            return Some(value);
+        for l in 0..LANES {
+            sum[l] *= wx[l];
         }
-        Some(raised(value, rows, samples.undershoot))
+        let value = lane_sum(sum);
+        let is_clamped = samples.undershoot != f32::INFINITY && LANES > 2;
+        Some(if is_clamped { raised(value, low, samples.undershoot) } else { value })
     }
 }
 
@@ -115,9 +118,9 @@ struct Window {
     /// Largest column and row of a first tap.
     last_x: f64,
     last_y: f64,
-    stride: u32,
+    stride: f64,
     /// Largest index of a first tap whose last padded row still is in memory.
-    last: u32,
+    last: f64,
 }
 
 impl Window {
@@ -133,20 +136,28 @@ impl Window {
             lead_y: lead + samples.origin.1 as f64,
             last_x: if fits { (width - taps) as f64 } else { -1.0 },
             last_y: if fits { (height - taps) as f64 } else { -1.0 },
-            stride: width as u32,
-            last: last.unwrap_or(0) as u32,
+            stride: width as f64,
+            last: last.unwrap_or(0) as f64,
         }
     }
+}
+
+/// 1.5 · 2⁵²: a whole number of magnitude below 2³¹ added to it leaves its two's complement in the
+/// low 32 bits, which vectorises where a cast that must saturate does not.
+const WHOLE: f64 = 6_755_399_441_055_744.0;
+
+#[inline(always)]
+fn whole_bits(x: f64) -> u32 {
+    (x + WHOLE).to_bits() as u32
 }
 
 #[multiversion(targets("x86_64+avx2"))]
 fn phases(positions: &[f64], phase: &mut [u32], past: &mut [f32]) {
     for ((phase, past), x) in phase.iter_mut().zip(past).zip(positions) {
         let u = (x - x.floor()) * PHASES as f64;
-        // u is in [0, PHASES]; a position that is not finite gives phase 0
-        let whole = u as i32;
-        *phase = whole as u32;
-        *past = (u - f64::from(whole)) as f32;
+        // the minimum is for positions that are not finite: their taps are not read
+        *phase = whole_bits(u.floor()).min(PHASES as u32);
+        *past = (u - u.floor()) as f32;
     }
 }
 
@@ -156,59 +167,134 @@ fn first_taps(window: &Window, positions: (&[f64], &[f64]), first: &mut [u32]) {
         let x = x.floor() - window.lead_x;
         let y = y.floor() - window.lead_y;
         let is_inside = (x >= 0.0) & (y >= 0.0) & (x <= window.last_x) & (y <= window.last_y);
-        let at = (y as i32 as u32).wrapping_mul(window.stride).wrapping_add(x as i32 as u32);
-        *first = if is_inside & (at <= window.last) { at } else { UNCHECKED };
+        let at = y * window.stride + x;
+        let is_inside = is_inside & (at <= window.last);
+        *first = if is_inside { whole_bits(at) } else { UNCHECKED };
+    }
+}
+
+/// Pixels whose weights and products are in flight at once: small enough for the first cache.
+const CHUNK: usize = 64;
+
+/// Interpolates a row of output pixels in chunks.
+///
+/// Each step goes through memory on purpose: its loop then is one vector operation per line on
+/// every machine, where the fused loop is taken apart into scalars.
+fn interpolate<const LANES: usize>(
+    samples: &Samples<'_>,
+    table: &[[f32; LANES]],
+    taps: &TapRow,
+    out: &mut [f32],
+) {
+    let mut wx = [[0.0f32; LANES]; CHUNK];
+    let mut wy = [[0.0f32; LANES]; CHUNK];
+    let mut lanes = [[0.0f32; LANES]; CHUNK];
+    let is_clamped = samples.undershoot != f32::INFINITY && LANES > 2;
+    for (chunk, out) in out.chunks_mut(CHUNK).enumerate() {
+        let range = chunk * CHUNK..chunk * CHUNK + out.len();
+        blend(table, &taps.phase_x[range.clone()], &taps.past_x[range.clone()], &mut wx);
+        blend(table, &taps.phase_y[range.clone()], &taps.past_y[range.clone()], &mut wy);
+        let first = &taps.first[range];
+        products(samples, first, &wx, &wy, &mut lanes);
+        for (out, lanes) in out.iter_mut().zip(&lanes) {
+            *out = lane_sum(*lanes);
+        }
+        if is_clamped {
+            lowest(samples, first, &mut lanes);
+            for (out, lanes) in out.iter_mut().zip(&lanes) {
+                *out = raised(*out, *lanes, samples.undershoot);
+            }
+        }
     }
 }
 
 /// Weights between the phase and the next.
-#[inline(always)]
-fn blend<const LANES: usize>(table: &[[f32; LANES]], phase: u32, past: f32) -> [f32; LANES] {
-    let (a, b) = (&table[phase as usize], &table[phase as usize + 1]);
-    let mut w = [0.0; LANES];
-    for l in 0..LANES {
-        w[l] = a[l] + past * (b[l] - a[l]);
-    }
-    w
-}
-
-/// Rows weighted by `wy` are summed in order, then lanes in a fixed tree.
-#[inline(always)]
-fn weighted<const LANES: usize>(
-    rows: [&[f32; LANES]; LANES],
-    wx: &[f32; LANES],
-    wy: &[f32; LANES],
-) -> f32 {
-    let mut sum = [0.0f32; LANES];
-    for k in 0..taps(LANES) {
+#[multiversion(targets("x86_64+avx2"))]
+fn blend<const LANES: usize>(
+    table: &[[f32; LANES]],
+    phase: &[u32],
+    past: &[f32],
+    out: &mut [[f32; LANES]; CHUNK],
+) {
+    for ((out, &phase), past) in out.iter_mut().zip(phase).zip(past) {
+        let (a, b) = (&table[phase as usize], &table[phase as usize + 1]);
         for l in 0..LANES {
-            sum[l] += wy[k] * rows[k][l];
+            out[l] = a[l] + past * (b[l] - a[l]);
         }
     }
-    // the padding lanes may hold anything, even NaN
-    for l in 0..LANES {
-        sum[l] = if l < taps(LANES) { sum[l] * wx[l] } else { 0.0 };
+}
+
+/// Rows weighted by `wy` and summed in order, each lane times `wx`; NaN for unchecked taps.
+///
+/// The padding lanes have weight 0. Should a void pixel lie there, the sum is NaN, and the pixel
+/// goes the checked way.
+#[multiversion(targets("x86_64+avx2"))]
+fn products<const LANES: usize>(
+    samples: &Samples<'_>,
+    first: &[u32],
+    wx: &[[f32; LANES]; CHUNK],
+    wy: &[[f32; LANES]; CHUNK],
+    out: &mut [[f32; LANES]; CHUNK],
+) {
+    let (pixels, stride) = (samples.pixels.pixels(), samples.pixels.width());
+    for (((out, &first), wx), wy) in out.iter_mut().zip(first).zip(wx).zip(wy) {
+        if first == UNCHECKED {
+            *out = [f32::NAN; LANES];
+            continue;
+        }
+        let mut sum = [0.0f32; LANES];
+        for k in 0..taps(LANES) {
+            let row = &pixels[first as usize + k * stride..][..LANES];
+            for l in 0..LANES {
+                sum[l] += wy[k] * row[l];
+            }
+        }
+        for l in 0..LANES {
+            out[l] = sum[l] * wx[l];
+        }
     }
+}
+
+/// Sum of the lanes in a fixed tree.
+#[inline(always)]
+fn lane_sum<const LANES: usize>(mut lanes: [f32; LANES]) -> f32 {
     let mut width = LANES;
     while width > 1 {
         width /= 2;
         for l in 0..width {
-            sum[l] += sum[l + width];
+            lanes[l] += lanes[l + width];
         }
     }
     // not -0, so that checked and unchecked taps give the same bits
-    sum[0] + 0.0
+    lanes[0] + 0.0
 }
 
-/// `value`, but not below the smallest of the central pixels by more than `undershoot`.
-#[inline(always)]
-fn raised<const LANES: usize>(value: f32, rows: [&[f32; LANES]; LANES], undershoot: f32) -> f32 {
-    let mut low = [f32::INFINITY; LANES];
-    for k in 1..taps(LANES) - 1 {
-        for l in 0..LANES {
-            low[l] = if rows[k][l] < low[l] { rows[k][l] } else { low[l] };
+/// In each lane the lowest of the central rows; anything for unchecked taps.
+#[multiversion(targets("x86_64+avx2"))]
+fn lowest<const LANES: usize>(
+    samples: &Samples<'_>,
+    first: &[u32],
+    out: &mut [[f32; LANES]; CHUNK],
+) {
+    let (pixels, stride) = (samples.pixels.pixels(), samples.pixels.width());
+    for (out, &first) in out.iter_mut().zip(first) {
+        if first == UNCHECKED {
+            continue;
         }
+        let mut low = [f32::INFINITY; LANES];
+        for k in 1..taps(LANES) - 1 {
+            let row = &pixels[first as usize + k * stride..][..LANES];
+            for l in 0..LANES {
+                low[l] = if row[l] < low[l] { row[l] } else { low[l] };
+            }
+        }
+        *out = low;
     }
+}
+
+/// `value`, but not below the lowest of the central lanes by more than `undershoot`.
+#[inline(always)]
+fn raised<const LANES: usize>(value: f32, mut low: [f32; LANES], undershoot: f32) -> f32 {
     for l in 0..LANES {
         low[l] = if l >= 1 && l < taps(LANES) - 1 { low[l] } else { f32::INFINITY };
     }
@@ -221,34 +307,6 @@ fn raised<const LANES: usize>(value: f32, rows: [&[f32; LANES]; LANES], undersho
     }
     let bound = low[0] - undershoot;
     if value < bound { bound } else { value }
-}
-
-#[multiversion(targets("x86_64+avx2"))]
-fn interpolate<const LANES: usize, const CLAMPED: bool>(
-    samples: &Samples<'_>,
-    table: &[[f32; LANES]],
-    taps: &TapRow,
-    out: &mut [f32],
-) {
-    let (pixels, stride) = (samples.pixels.pixels(), samples.pixels.width());
-    let phases = taps.phase_x.iter().zip(&taps.phase_y);
-    let pasts = taps.past_x.iter().zip(&taps.past_y);
-    let places = taps.first.iter().zip(phases).zip(pasts);
-    for (out, ((&first, (&phase_x, &phase_y)), (&past_x, &past_y))) in out.iter_mut().zip(places) {
-        if first == UNCHECKED {
-            *out = f32::NAN;
-            continue;
-        }
-        let wx = blend(table, phase_x, past_x);
-        let wy = blend(table, phase_y, past_y);
-        let mut rows = [&[0.0f32; LANES]; LANES];
-        for (k, row) in rows.iter_mut().enumerate().take(self::taps(LANES)) {
-            let start = first as usize + k * stride;
-            *row = pixels[start..start + LANES].try_into().expect("LANES pixels");
-        }
-        let value = weighted(rows, &wx, &wy);
-        *out = if CLAMPED { raised(value, rows, samples.undershoot) } else { value };
-    }
 }
 
 impl Samples<'_> {

@@ -39,13 +39,14 @@ pub(super) struct Admitted<S> {
     pub(super) scratch: Option<S>,
     /// What counts as held by work and scratch until [`Admission::finish`].
     pub(super) held: u64,
-    /// Scratch whose bytes were given to this unit: to be dropped before the work begins.
-    pub(super) dropped: Vec<S>,
 }
 
 /// The answer to a worker that asks for a unit.
 pub(super) enum Answer<S> {
     Go(Admitted<S>),
+    /// This scratch, which counts for so many bytes, is in the way: drop it, report that to
+    /// [`Admission::dropped`], and ask again.
+    Drop(S, u64),
     /// Until something is finished or committed.
     Wait,
     /// The machine is short of memory: ask again after this time, or when something is finished.
@@ -98,29 +99,28 @@ impl<'a, S> Admission<'a, S> {
     /// Admits the next unit if everything that it asks for fits.
     pub(super) fn ask(&mut self) -> Answer<S> {
         let Some(&need) = self.needs.get(self.next) else { return Answer::NoneLeft };
-        let idle_bytes: u64 = self.idle.iter().map(|(_, bytes)| bytes).sum();
         let reusable = self.idle.last().map_or(0, |(_, bytes)| *bytes);
         let growth = need.work.saturating_sub(reusable).saturating_add(need.result);
         let fits = |held: u64, more: u64| held.saturating_add(more) <= self.limit_bytes;
 
-        let fits_beside_idle = fits(self.held_bytes, growth);
-        if !fits_beside_idle && !fits(self.held_bytes - idle_bytes, need.total()) {
-            return Answer::Wait;
+        if !fits(self.held_bytes, growth) {
+            let idle_bytes: u64 = self.idle.iter().map(|(_, bytes)| bytes).sum();
+            if self.idle.is_empty() || !fits(self.held_bytes - idle_bytes, need.total()) {
+                return Answer::Wait;
+            }
+            // the one that was used longest ago
+            let (scratch, bytes) = self.idle.remove(0);
+            return Answer::Drop(scratch, bytes);
         }
         if self.is_short_of(growth) {
             return Answer::WaitFor(PROBE_INTERVAL);
         }
-        let (scratch, held, dropped) = if fits_beside_idle {
-            match self.idle.pop() {
-                Some((scratch, bytes)) => {
-                    self.held_bytes -= bytes;
-                    (Some(scratch), need.work.max(bytes), Vec::new())
-                }
-                None => (None, need.work, Vec::new()),
+        let (scratch, held) = match self.idle.pop() {
+            Some((scratch, bytes)) => {
+                self.held_bytes -= bytes;
+                (Some(scratch), need.work.max(bytes))
             }
-        } else {
-            self.held_bytes -= idle_bytes;
-            (None, need.work, self.idle.drain(..).map(|(scratch, _)| scratch).collect())
+            None => (None, need.work),
         };
         self.held_bytes += held + need.result;
         if let Some(probe) = &mut self.last_probe {
@@ -132,13 +132,18 @@ impl<'a, S> Admission<'a, S> {
         self.is_held_back = false;
         self.stats.peak_bytes = self.stats.peak_bytes.max(self.held_bytes);
         self.stats.peak_workers = self.stats.peak_workers.max(self.in_work);
-        Answer::Go(Admitted { index, scratch, held, dropped })
+        Answer::Go(Admitted { index, scratch, held })
     }
 
     /// A unit is worked on no more; its scratch is kept, its result waits for the commit.
     pub(super) fn finish(&mut self, scratch: S, held: u64) {
         self.in_work -= 1;
         self.idle.push((scratch, held));
+    }
+
+    /// Scratch is gone; only now may its bytes be given to another.
+    pub(super) fn dropped(&mut self, bytes: u64) {
+        self.held_bytes -= bytes;
     }
 
     /// A unit was committed: its result is gone.

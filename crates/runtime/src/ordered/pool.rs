@@ -85,9 +85,8 @@ impl<'a, W: Work> Shared<'a, W> {
 
     /// Works on one unit after the other, until there are none or it is over.
     fn work_loop(&self) {
-        while let Some(Admitted { index, scratch, held, dropped }) = self.next_unit() {
+        while let Some(Admitted { index, scratch, held }) = self.next_unit() {
             let result = catch_unwind(AssertUnwindSafe(|| {
-                drop(dropped);
                 let mut scratch = scratch.unwrap_or_else(|| self.work.scratch());
                 let output = self.work.work(index, &mut scratch);
                 (output, scratch)
@@ -124,6 +123,15 @@ impl<'a, W: Work> Shared<'a, W> {
             state = match state.admission.ask() {
                 Answer::Go(admitted) => return Some(admitted),
                 Answer::NoneLeft => return None,
+                Answer::Drop(scratch, bytes) => {
+                    drop(state);
+                    // whatever a drop may say, the scratch is gone
+                    let _ = catch_unwind(AssertUnwindSafe(|| drop(scratch)));
+                    let mut state = self.lock();
+                    state.admission.dropped(bytes);
+                    self.ask.notify_all();
+                    state
+                }
                 Answer::Wait => self.ask.wait(state).unwrap_or_else(PoisonError::into_inner),
                 Answer::WaitFor(time) => {
                     let (state, _) =

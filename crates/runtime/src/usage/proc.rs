@@ -43,7 +43,7 @@ pub(super) fn peak_rss_bytes() -> Option<u64> {
 }
 
 /// Highest resident memory of the process `pid`, in bytes.
-fn peak_rss_of(pid: u32) -> Option<u64> {
+pub(super) fn peak_rss_of(pid: u32) -> Option<u64> {
     status_kib(pid, "VmHWM:")
 }
 

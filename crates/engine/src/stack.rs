@@ -1,0 +1,39 @@
+//! `stack`: a burst of short exposures of one field to one deep image.
+//!
+//! Two passes over the files and little between them: pass 1 measures every frame on its own
+//! (background, noise, stars); then the geometry of all frames, their photometry and weights are
+//! solved together; pass 2 takes blocks of the canvas, resamples what lies under each from every
+//! frame once, rejects and combines.
+
+mod burst;
+mod calibration;
+mod canvas;
+mod combine;
+mod error;
+mod gauge;
+mod geometry;
+mod inputs;
+mod light;
+mod masters;
+mod measure;
+mod output;
+mod phases;
+mod photometry;
+mod pipeline;
+mod report;
+mod resume;
+mod run;
+
+mod tiles;
+mod wcs_cards;
+mod weights;
+mod wire;
+
+
+pub use error::StackError;
+pub use pipeline::{StackOutcome, run};
+pub use report::{
+    FrameFigures, FrameGeometry, FrameOutcome, FrameReport, ResultFigures, StackReport,
+};
+pub use run::{PhaseRecord, StackJob};
+

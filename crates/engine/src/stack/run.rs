@@ -1,0 +1,203 @@
+//! A stack from the first file to the last byte.
+
+use std::path::{Path, PathBuf};
+
+use serde::Serialize;
+use stillframe_io::fits::FitsSource;
+use stillframe_runtime::cancel::Cancel;
+use stillframe_runtime::capabilities::Capabilities;
+use stillframe_runtime::executor::{ExecutorKind, WorkerCommand};
+use stillframe_runtime::observe::{Event, Observer};
+use stillframe_runtime::ordered::{Lanes, OrderedError};
+use stillframe_runtime::phase::{Achieved, Context, Phase, UnitResult, run_phase};
+use stillframe_runtime::plan::{ParallelPlan, PhaseRequest, Resources, plan};
+
+use super::error::StackError;
+use super::light::LightPhases;
+use super::masters::Kind;
+use super::phases::write_spec;
+use super::resume::{StageKey, Stages};
+use crate::recipe::StackRecipe;
+
+/// What is to be stacked, into what, how, and with what.
+#[derive(Clone, Debug)]
+pub struct StackJob {
+    /// Files, folders and patterns of the light frames.
+    pub inputs: Vec<String>,
+    /// Folder of the results.
+    pub output: PathBuf,
+    /// Files, folders and patterns of bias frames, or one master.
+    pub bias: Vec<String>,
+    /// The same of darks.
+    pub dark: Vec<String>,
+    /// The same of flats.
+    pub flat: Vec<String>,
+    /// Everything that may change a bit of the result.
+    pub recipe: StackRecipe,
+    /// Everything that may only change time and memory.
+    pub resources: Resources,
+    /// Side of the blocks of pass 2 in pixels, for tests; chosen by the plan if absent.
+    pub block_side: Option<usize>,
+    /// Whether an existing result may be replaced.
+    pub overwrite: bool,
+    /// Whether finished passes of an interrupted run are used.
+    pub resume: bool,
+    /// How worker processes are started; without it, threads stand in for processes.
+    pub worker: Option<WorkerCommand>,
+}
+
+/// A plan that was made and what came of it.
+#[derive(Clone, Debug, Serialize)]
+pub struct PhaseRecord {
+    /// Name of the phase.
+    pub phase: String,
+    /// Its plan.
+    pub plan: ParallelPlan,
+    /// What was achieved.
+    pub achieved: Achieved,
+}
+
+/// State of a run that all its steps share.
+pub(super) struct Run<'a> {
+    pub(super) job: &'a StackJob,
+    pub(super) observer: &'a dyn Observer,
+    pub(super) cancel: &'a Cancel,
+    pub(super) capabilities: Capabilities,
+    pub(super) stages: Stages,
+    pub(super) scratch: PathBuf,
+    pub(super) warnings: Vec<String>,
+    pub(super) phases: Vec<PhaseRecord>,
+}
+
+impl Run<'_> {
+    /// Records that something is done differently from what was asked.
+    pub(super) fn warn(&mut self, message: String) {
+        if !self.warnings.contains(&message) {
+            self.observer.event(&Event::warning(message.clone()));
+            self.warnings.push(message);
+        }
+    }
+
+    /// The loop for small work between the passes.
+    pub(super) fn light(&self) -> LightPhases<'_> {
+        let sequential = self.job.resources.executor == Some(ExecutorKind::Sequential);
+        let cores = self.capabilities.logical_cores;
+        let workers = self.job.resources.workers.map_or(cores, std::num::NonZeroUsize::get);
+        let lanes = match std::num::NonZeroUsize::new(workers) {
+            Some(workers) if !sequential && workers.get() > 1 => Lanes::Threads(workers),
+            _ => Lanes::Calling,
+        };
+        LightPhases { lanes, cancel: self.cancel }
+    }
+
+    /// The plan of a heavy phase.
+    pub(super) fn plan(&self, request: &PhaseRequest) -> Result<ParallelPlan, StackError> {
+        Ok(plan(request, &self.job.resources, &self.capabilities)?)
+    }
+
+    /// Writes the specification of a phase for worker processes, if there will be any.
+    pub(super) fn spec_file(
+        &self,
+        plan: &ParallelPlan,
+        name: &str,
+        spec: &impl Serialize,
+    ) -> Result<Option<PathBuf>, StackError> {
+        if plan.executor != ExecutorKind::Processes {
+            return Ok(None);
+        }
+        let path = self.scratch.join(format!("{name}.spec"));
+        write_spec(&path, spec)
+            .map_err(|e| StackError::Output { path: path.clone(), reason: e.to_string() })?;
+        Ok(Some(path))
+    }
+
+    /// Runs a heavy phase and records plan and achievement.
+    pub(super) fn run_phase<P: Phase>(
+        &mut self,
+        phase: &P,
+        plan: &ParallelPlan,
+        commit: impl FnMut(usize, UnitResult<P::Output>) -> Result<(), StackError>,
+    ) -> Result<(), StackError> {
+        let scratch = self.scratch.clone();
+        let context = Context {
+            observer: self.observer,
+            cancel: self.cancel,
+            worker: self.job.worker.as_ref(),
+            scratch: &scratch,
+        };
+        let achieved = run_phase(phase, plan, &context, commit).map_err(|e| match e {
+            OrderedError::Commit { source, .. } => source,
+            OrderedError::Interrupted { .. } => StackError::Interrupted,
+            other => StackError::Internal(other.to_string()),
+        })?;
+        if achieved.repeated_units > 0 {
+            self.warn(format!(
+                "{}: {} unit(s) were run again because a worker process died",
+                phase.name(),
+                achieved.repeated_units
+            ));
+        }
+        self.phases.push(PhaseRecord {
+            phase: phase.name().to_owned(),
+            plan: plan.clone(),
+            achieved,
+        });
+        Ok(())
+    }
+
+    /// Stores a finished stage; a full disk is no reason to lose the run.
+    pub(super) fn save_stage(
+        &mut self,
+        name: &str,
+        key: StageKey,
+        value: &impl Serialize,
+    ) -> Result<(), StackError> {
+        if let Err(e) = self.stages.save(name, key, value) {
+            self.warn(format!("the finished stage {name} could not be kept for --resume: {e}"));
+        }
+        Ok(())
+    }
+
+    /// Files of one kind of calibration frames.
+    pub(super) fn resolve_calibration(&mut self, kind: Kind) -> Result<Vec<PathBuf>, StackError> {
+        let given = match kind {
+            Kind::Bias => &self.job.bias,
+            Kind::Dark => &self.job.dark,
+            Kind::Flat => &self.job.flat,
+        };
+        if given.is_empty() {
+            return Ok(Vec::new());
+        }
+        resolve(given, kind.name())
+    }
+
+    /// What tells these calibration files from others.
+    pub(super) fn calibration_identity(&mut self) -> Result<Vec<(PathBuf, u64)>, StackError> {
+        let mut files = Vec::new();
+        for kind in [Kind::Bias, Kind::Dark, Kind::Flat] {
+            for path in self.resolve_calibration(kind)? {
+                let bytes = std::fs::metadata(&path).map_or(0, |m| m.len());
+                files.push((path, bytes));
+            }
+        }
+        Ok(files)
+    }
+
+    /// Key of a master: the files it is made of and how.
+    pub(super) fn master_key(&self, kind: Kind, sources: &[FitsSource], offset: bool) -> StageKey {
+        let files: Vec<_> = sources.iter().map(|s| identity(s.info())).collect();
+        StageKey::of(&(kind.name(), files, offset, &self.job.recipe.calibration))
+    }
+}
+
+/// What tells a file from a changed one: path, size, time.
+pub(super) fn identity(info: &stillframe_io::fits::FrameInfo) -> (&Path, u64, i64) {
+    (&info.path, info.file_bytes, info.modified_nanos)
+}
+
+/// Files that `given` stand for.
+pub(super) fn resolve(given: &[String], what: &str) -> Result<Vec<PathBuf>, StackError> {
+    stillframe_io::inputs::resolve(given)
+        .map(|found| found.files)
+        .map_err(|e| StackError::Inputs(format!("{what}: {e}")))
+}
