@@ -112,7 +112,7 @@ pub enum OrderedError<E> {
         message: String,
     },
     /// The commit of a unit failed.
-    #[error("unit {index} could not be committed: {source}")]
+    #[error("unit {index} could not be committed")]
     Commit {
         /// The unit.
         index: usize,
@@ -174,8 +174,9 @@ where
 /// thread, whatever the lanes and the limit.
 ///
 /// Units are admitted in index order, each when `needs[index]` fits beside what is held. Scratch
-/// that a worker has finished with is kept for the next unit and counts as held; it is dropped when
-/// its bytes are needed. Costs 1-3 µs a unit.
+/// that a worker has finished with is kept for the next unit and counts as held, with the largest
+/// `work` that it was used for; it is dropped only if nothing else can give way. So needs should be
+/// of one size, give or take. Costs 1-5 µs a unit.
 ///
 /// # Errors
 /// [`OrderedError`]. On a panic or a failed commit no further unit is admitted, those in work are

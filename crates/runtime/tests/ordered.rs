@@ -167,7 +167,12 @@ fn results_wait_for_a_slow_unit_only_as_long_as_the_budget_lets_them() {
         work: |index: usize, (): &mut ()| {
             started.fetch_add(1, SeqCst);
             if index == 0 {
-                thread::sleep(Duration::from_millis(50));
+                let began = Instant::now();
+                while started.load(SeqCst) < 5 && began.elapsed() < Duration::from_secs(5) {
+                    thread::sleep(Duration::from_millis(1));
+                }
+                // time for more, if they were let
+                thread::sleep(Duration::from_millis(20));
                 most_started.store(started.load(SeqCst), SeqCst);
             }
         },
@@ -334,18 +339,32 @@ fn no_units_are_done_at_once() {
 }
 
 #[test]
-fn scratch_is_made_once_a_worker() {
-    for workers in [0, 1, 3] {
+fn scratch_is_made_once_a_worker_also_while_results_wait() {
+    for (workers, bytes) in [(0, 11), (1, 12), (3, 33), (3, 36), (3, 1000)] {
         let (cancel, made) = (Cancel::new(), AtomicUsize::new(0));
         let work = WorkFn {
             scratch: || made.fetch_add(1, SeqCst),
-            work: |_: usize, _: &mut usize| thread::sleep(Duration::from_micros(100)),
+            work: |index: usize, _: &mut usize| {
+                thread::sleep(Duration::from_micros(hash(index, 6) % 300));
+            },
         };
         let needs = uniform(100, 10, 1);
-        map_ordered(&work, &needs, limits(workers, 1000, &cancel), |_, ()| Ok::<(), ()>(()))
+        map_ordered(&work, &needs, limits(workers, bytes, &cancel), |_, ()| Ok::<(), ()>(()))
             .1
             .unwrap();
         assert!((1..=workers.max(1)).contains(&made.load(SeqCst)));
+    }
+}
+
+#[test]
+fn scratch_that_is_in_the_way_is_dropped() {
+    // four small units at once, then one that needs nearly everything
+    let mut needs = uniform(9, 25, 0);
+    needs[4] = Need { work: 90, result: 10 };
+    for workers in [1, 4] {
+        let (values, peak, stats) = run(&needs, workers, 100, 9);
+        assert_eq!(values.len(), 9);
+        assert!(peak <= 100 && stats.peak_bytes == 100);
     }
 }
 

@@ -2,6 +2,11 @@
 //!
 //! This test program starts itself as the worker, so that it has its own `main`; it understands as
 //! much of the usual test options as `cargo test` and `cargo nextest` need.
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "a test program, though not built as one because it has its own main"
+)]
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -82,7 +87,7 @@ fn worker() -> ExitCode {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 struct Numbers {
     n_units: usize,
-    n_numbers: usize,
+    row_len: usize,
     trouble: Trouble,
     /// Process that made the phase: only others get into trouble.
     parent: u32,
@@ -123,7 +128,7 @@ struct Row {
 impl Numbers {
     fn new(n_units: usize, trouble: Trouble, folder: &Path) -> Self {
         let parent = std::process::id();
-        Self { n_units, n_numbers: 1000, trouble, parent, folder: folder.to_owned() }
+        Self { n_units, row_len: 1000, trouble, parent, folder: folder.to_owned() }
     }
 
     fn from_job(job: &[u8]) -> Result<Self, String> {
@@ -140,7 +145,7 @@ impl Numbers {
             x
         };
         // results differ in length, so that slots grow and are used again for less
-        (0..self.n_numbers * (1 + index % 3)).map(|_| next()).collect()
+        (0..self.row_len * (1 + index % 3)).map(|_| next()).collect()
     }
 
     fn is_worker(&self) -> bool {
@@ -156,7 +161,7 @@ impl Phase for Numbers {
     type Output = Row;
     type Scratch = Vec<u64>;
 
-    fn name(&self) -> &str {
+    fn name(&self) -> &'static str {
         "numbers"
     }
 
@@ -165,7 +170,7 @@ impl Phase for Numbers {
     }
 
     fn need(&self, index: usize) -> Need {
-        let bytes = 8 * (self.n_numbers * (1 + index % 3)) as u64;
+        let bytes = 8 * (self.row_len * (1 + index % 3)) as u64;
         Need { work: bytes, result: bytes }
     }
 
@@ -176,12 +181,12 @@ impl Phase for Numbers {
     fn work(&self, index: usize, scratch: &mut Vec<u64>) -> Row {
         thread::sleep(Duration::from_micros(index as u64 * 7919 % 700));
         match self.trouble {
-            Trouble::Killed { unit, times } if unit == index && self.is_worker() => {
-                if self.deaths() < times {
-                    fs::write(self.folder.join(format!("death-{}", self.deaths())), b"").unwrap();
-                    kill(std::process::id());
-                    thread::sleep(Duration::from_secs(60));
-                }
+            Trouble::Killed { unit, times }
+                if unit == index && self.is_worker() && self.deaths() < times =>
+            {
+                fs::write(self.folder.join(format!("death-{}", self.deaths())), b"").unwrap();
+                kill(std::process::id());
+                thread::sleep(Duration::from_mins(1));
             }
             Trouble::Panics { unit } if unit == index => panic!("no unit like {index}"),
             Trouble::Slow { millis } => thread::sleep(Duration::from_millis(millis)),
@@ -266,7 +271,7 @@ fn this_program() -> WorkerCommand {
 }
 
 fn make_plan(phase: &Numbers, executor: ExecutorKind, workers: usize, bytes: u64) -> ParallelPlan {
-    let largest = 24 * phase.n_numbers as u64;
+    let largest = 24 * phase.row_len as u64;
     let units =
         UnitRule::Frames { count: phase.n_units, work_bytes: largest, result_bytes: largest };
     let resources = Resources {
@@ -551,7 +556,7 @@ fn no_parent() {
 
 fn plan_is_used() {
     let folder = folder();
-    let phase = Numbers::new(30, Trouble::Slow { millis: 3 }, folder.path());
+    let phase = Numbers::new(30, Trouble::Slow { millis: 5 }, folder.path());
     for executor in [ExecutorKind::Threads, ExecutorKind::Processes] {
         let plan = make_plan(&phase, executor, 3, 1 << 30);
         let run = run_with(&phase, &plan, &this_program(), &Cancel::new(), |_| ());

@@ -101,11 +101,10 @@ impl<'a, S> Admission<'a, S> {
         let Some(&need) = self.needs.get(self.next) else { return Answer::NoneLeft };
         let reusable = self.idle.last().map_or(0, |(_, bytes)| *bytes);
         let growth = need.work.saturating_sub(reusable).saturating_add(need.result);
-        let fits = |held: u64, more: u64| held.saturating_add(more) <= self.limit_bytes;
-
-        if !fits(self.held_bytes, growth) {
+        if self.held_bytes.saturating_add(growth) > self.limit_bytes {
             let idle_bytes: u64 = self.idle.iter().map(|(_, bytes)| bytes).sum();
-            if self.idle.is_empty() || !fits(self.held_bytes - idle_bytes, need.total()) {
+            // scratch is dear to make again: what is in work or waits for its commit goes first
+            if self.idle.is_empty() || self.held_bytes > idle_bytes {
                 return Answer::Wait;
             }
             // the one that was used longest ago
