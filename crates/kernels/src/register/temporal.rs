@@ -1,9 +1,19 @@
 //! Displacements over time: segments, smoothing, outliers.
+//!
+//! A series has one entry per frame, in the order of the frames; `None` where nothing was measured.
+//! Nothing is smoothed across a dither, a gap or a flip: first cut the series with [`segments`],
+//! then remove what [`outliers`] finds, then [`smooth`].
 
-use std::ops::Range;
+mod local;
+mod outlier;
+mod segment;
+mod smooth;
 
-use serde::{Deserialize, Serialize};
-use stillframe_image::{Point, Vec2};
+use stillframe_image::Vec2;
+
+pub use self::outlier::{OutlierParams, outliers};
+pub use self::segment::{Excursion, Pose, SegmentParams, segments};
+pub use self::smooth::{Smoothing, smooth};
 
 /// A measured displacement.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -14,44 +24,26 @@ pub struct Measurement {
     pub sigma_px: f64,
 }
 
-/// Where a series is cut.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct SegmentParams {
-    /// A jump of at least this many pixels from one frame to the next is a dither.
-    pub step_px: f64,
-    /// A pause longer than this many median intervals is a gap.
-    pub gap_factor: f64,
-    /// A turn of at least this angle from one frame to the next is a flip.
-    pub flip_rad: f64,
+/// Standard errors below this are taken as this, pixels: no measurement is better, and none may
+/// outweigh all others.
+const MIN_SIGMA_PX: f64 = 1e-3;
+
+impl Measurement {
+    fn variance(&self) -> f64 {
+        let s = self.sigma_px.max(MIN_SIGMA_PX);
+        s * s
+    }
 }
 
-/// How to smooth.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Smoothing {
-    /// Not at all.
-    None,
-    /// Weighted local polynomial of this many frames and this degree.
-    SavitzkyGolay {
-        /// Frames, odd.
-        window: usize,
-        /// Degree.
-        order: usize,
-    },
-    /// Median of this many frames.
-    RunningMedian {
-        /// Frames, odd.
-        window: usize,
-    },
-    /// As much as the leave-one-out prediction error says.
-    Auto,
+/// Median; the mean of the middle two of an even number. `None` of nothing.
+fn median(values: &mut [f64]) -> Option<f64> {
+    let n = values.len();
+    if n == 0 {
+        return None;
+    }
+    values.sort_unstable_by(f64::total_cmp);
+    Some(0.5 * (values[n / 2] + values[(n - 1) / 2]))
 }
 
-/// Runs of frames without dither, gap or flip.
-pub fn segments(
-    _times: &[f64],
-    _positions: &[Option<(Point, f64)>],
-    _params: &SegmentParams,
-) -> Vec<Range<usize>> {
-    Vec::new()
-}
+#[cfg(test)]
+mod tests;
