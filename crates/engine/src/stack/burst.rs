@@ -185,15 +185,11 @@ impl Burst {
         }
         for row in 0..rect.height {
             let y = rect.y + row;
-            let part = |image: &'_ Option<Image<f32>>| -> Option<&'_ [f32]> {
-                // The closure's lifetime is that of `masters`, which outlives the row.
-                image.as_ref().map(|i| &i.row(y)[rect.x..rect.x_end()])
-            };
             let rows = MasterRows {
-                offset: part(&masters.offset),
-                dark: part(&masters.dark_current)
+                offset: part(&masters.offset, rect, y),
+                dark: part(&masters.dark_current, rect, y)
                     .map(|current| DarkRows { current, scale: self.spec.frames[frame].dark_scale }),
-                inverse_flat: part(&masters.inverse_flat),
+                inverse_flat: part(&masters.inverse_flat, rect, y),
             };
             calibrate_rows(pixels.row_mut(row), rows);
         }
@@ -201,4 +197,9 @@ impl Burst {
             self.defects.replace(pixels, mask);
         }
     }
+}
+
+/// The columns of `rect` in row `y` of a master.
+fn part(master: &Option<Image<f32>>, rect: Rect, y: usize) -> Option<&[f32]> {
+    master.as_ref().map(|image| &image.row(y)[rect.x..rect.x_end()])
 }
