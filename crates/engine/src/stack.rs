@@ -23,12 +23,13 @@ mod pipeline;
 mod report;
 mod resume;
 mod run;
+mod tile_pass;
 
 mod tiles;
 mod wcs_cards;
 mod weights;
 mod wire;
-
+mod worker;
 
 pub use error::StackError;
 pub use pipeline::{StackOutcome, run};
@@ -36,4 +37,4 @@ pub use report::{
     FrameFigures, FrameGeometry, FrameOutcome, FrameReport, ResultFigures, StackReport,
 };
 pub use run::{PhaseRecord, StackJob};
-
+pub use worker::{WorkerFailure, serve_worker};

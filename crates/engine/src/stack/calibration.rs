@@ -40,9 +40,9 @@ pub(super) fn prepare(run: &mut Run<'_>, inputs: &Inputs) -> Result<Prepared, St
     let flat_files = run.resolve_calibration(Kind::Flat)?;
     let usable = inputs.usable();
     let exposure = median(usable.iter().filter_map(|&i| inputs.info(i).exposure_secs).collect());
-    let temperature =
-        median(usable.iter().filter_map(|&i| inputs.info(i).temperature_c).collect());
-    if inputs.planes > 1 && !(bias_files.is_empty() && dark_files.is_empty() && flat_files.is_empty())
+    let temperature = median(usable.iter().filter_map(|&i| inputs.info(i).temperature_c).collect());
+    if inputs.planes > 1
+        && !(bias_files.is_empty() && dark_files.is_empty() && flat_files.is_empty())
     {
         return Err(StackError::Inputs(
             "RGB frames are calibrated already: leave --bias, --dark and --flat away, or give the \
@@ -124,7 +124,10 @@ fn open_all(
     files: &[PathBuf],
     shape: Shape,
 ) -> Result<Vec<FitsSource>, StackError> {
-    run.light().map(files.len(), || (), |i, ()| masters::open(kind, &files[i], shape))?.into_iter().collect()
+    run.light()
+        .map(files.len(), || (), |i, ()| masters::open(kind, &files[i], shape))?
+        .into_iter()
+        .collect()
 }
 
 impl Run<'_> {
@@ -177,9 +180,11 @@ impl Run<'_> {
     ) -> Result<Vec<f32>, StackError> {
         let levels = self
             .light()
-            .map(sources.len(), || MasterScratch::new(spec), |i, scratch| {
-                flat_level(spec, sources, i, scratch)
-            })?
+            .map(
+                sources.len(),
+                || MasterScratch::new(spec),
+                |i, scratch| flat_level(spec, sources, i, scratch),
+            )?
             .into_iter()
             .collect::<Result<Vec<f32>, _>>()?;
         for (level, source) in levels.iter().zip(sources) {
@@ -266,10 +271,7 @@ impl Run<'_> {
     }
 }
 
-fn read_master(
-    source: &FitsSource,
-    offset: Option<&Image<f32>>,
-) -> Result<Image<f32>, StackError> {
+fn read_master(source: &FitsSource, offset: Option<&Image<f32>>) -> Result<Image<f32>, StackError> {
     let none = Shape::new(0, 0);
     let (mut pixels, mut mask) = (Image::filled(none, 0.0), Image::filled(none, 0));
     source.read_plane(0, &mut pixels, &mut mask, &mut ReadScratch::default())?;
@@ -300,8 +302,7 @@ pub(super) fn defects_from_lights(
     let k = n.min(DEFECT_FRAMES);
     let chosen: Vec<usize> = (0..k).map(|i| (2 * i + 1) * n / (2 * k)).collect();
     let shape = burst.spec.shape;
-    let params =
-        DefectParams { threshold_sigma: run.job.recipe.calibration.hot_sigma as f32 };
+    let params = DefectParams { threshold_sigma: run.job.recipe.calibration.hot_sigma as f32 };
     let bands = shape.height.div_ceil(DEFECT_BAND);
     let found = run.light().map(bands, FrameBuffer::new, |band, buffer| {
         let rows = Rect::new(

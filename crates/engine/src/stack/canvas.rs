@@ -184,7 +184,10 @@ mod tests {
     #[test]
     fn drizzle_keeps_the_outer_edges() {
         let c = Canvas::new(CanvasRule::Reference, FRAME, &[], 2.0).unwrap();
-        assert_eq!((c.shape, c.step, c.first), (Shape::new(200, 400), 0.5, Point::new(-0.25, -0.25)));
+        assert_eq!(
+            (c.shape, c.step, c.first),
+            (Shape::new(200, 400), 0.5, Point::new(-0.25, -0.25))
+        );
         assert_eq!(c.reference_point(399.0, 0.0).x, 199.25);
     }
 }

@@ -2,7 +2,7 @@
 //! rejects and combines.
 
 use serde::{Deserialize, Serialize};
-use stillframe_image::{CfaPattern, Colour, DisplacementField, Image, Rect, Shape, Transform, mask};
+use stillframe_image::{CfaPattern, Colour, DisplacementField, Rect, Shape, Transform, mask};
 use stillframe_kernels::combine::{
     Combination, Combined, Combiner, NoiseModel, Rejection, SampleStack, SampleWeights,
 };

@@ -16,7 +16,9 @@ pub enum StackError {
     #[error("{0}")]
     Inputs(String),
     /// Fewer frames are left than the recipe asks for.
-    #[error("{usable} of {given} frames can be used, at least {needed} are needed ({first_reason})")]
+    #[error(
+        "{usable} of {given} frames can be used, at least {needed} are needed ({first_reason})"
+    )]
     TooFewFrames {
         /// Frames that are left.
         usable: usize,

@@ -33,10 +33,7 @@ pub(super) fn choose_reference(measures: &[FrameMeasure], recipe: &GaugeRecipe) 
     }
     let n = measures.len() as f64;
     let most = measures.iter().map(|m| m.stars.len()).max().unwrap_or(0).max(1) as f64;
-    let sharpest = measures
-        .iter()
-        .filter_map(|m| m.metrics.fwhm_px)
-        .fold(f32::INFINITY, f32::min);
+    let sharpest = measures.iter().filter_map(|m| m.metrics.fwhm_px).fold(f32::INFINITY, f32::min);
     let score = |i: usize| {
         let m = &measures[i];
         let off_centre = ((i as f64 + 0.5) / n - 0.5) / 0.25;
@@ -88,15 +85,19 @@ pub(super) fn gauge(
         ..MatchParams::default()
     };
     let index = ReferenceIndex::new(&stars[reference]);
-    let mut gauged = phases.map(n, || (), |i, ()| {
-        if i == reference {
-            return stars_gauge(&stars[i], Transform::IDENTITY, Model::Similarity, false);
-        }
-        match index.match_frame(&stars[i], &params) {
-            Ok(m) => stars_gauge(&stars[i], m.ref_from_frame, m.model, m.mirrored),
-            Err(e) => Gauged::Failed { reason: e.to_string() },
-        }
-    })?;
+    let mut gauged = phases.map(
+        n,
+        || (),
+        |i, ()| {
+            if i == reference {
+                return stars_gauge(&stars[i], Transform::IDENTITY, Model::Similarity, false);
+            }
+            match index.match_frame(&stars[i], &params) {
+                Ok(m) => stars_gauge(&stars[i], m.ref_from_frame, m.model, m.mirrored),
+                Err(e) => Gauged::Failed { reason: e.to_string() },
+            }
+        },
+    )?;
     through_neighbours(&stars, &params, &mut gauged);
     let failed: Vec<usize> =
         (0..n).filter(|&i| matches!(gauged[i], Gauged::Failed { .. })).collect();

@@ -168,8 +168,7 @@ fn learn_correlation(
     prior_sigma_px: &[f64],
     phases: &LightPhases<'_>,
 ) -> Result<f64, StackError> {
-    let rich: Vec<usize> =
-        (0..counts.len()).filter(|&i| counts[i] >= LEAST_OBSERVATIONS).collect();
+    let rich: Vec<usize> = (0..counts.len()).filter(|&i| counts[i] >= LEAST_OBSERVATIONS).collect();
     let n = rich.len().min(LEARNING_FRAMES);
     let chosen: Vec<usize> = (0..n).map(|k| rich[(2 * k + 1) * rich.len() / (2 * n)]).collect();
     // 1.5 to 12 node distances in steps of a half octave.

@@ -69,11 +69,15 @@ pub(super) fn open(
     phases: &LightPhases<'_>,
 ) -> Result<Inputs, StackError> {
     let options = OpenOptions { bayer: bayer(recipe) };
-    let opened = phases.map(paths.len(), || (), |i, ()| {
-        FitsSource::open(&paths[i], &options)
-            .map(|s| (s.info().clone(), s.needs_spool()))
-            .map_err(|e| e.to_string())
-    })?;
+    let opened = phases.map(
+        paths.len(),
+        || (),
+        |i, ()| {
+            FitsSource::open(&paths[i], &options)
+                .map(|s| (s.info().clone(), s.needs_spool()))
+                .map_err(|e| e.to_string())
+        },
+    )?;
     type Key = (usize, usize, usize, Option<&'static str>);
     let key = |info: &FrameInfo| -> Key {
         (info.shape.height, info.shape.width, info.planes, info.cfa.map(CfaPattern::name))

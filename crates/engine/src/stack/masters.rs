@@ -203,7 +203,8 @@ pub(super) fn choose_dark<'a>(
         ));
     }
     let matches = exposure_off(best) <= recipe.exposure_tolerance;
-    let can_scale = has_bias && best.exposure_secs.is_some_and(|d| d > 0.0) && exposure_secs.is_some();
+    let can_scale =
+        has_bias && best.exposure_secs.is_some_and(|d| d > 0.0) && exposure_secs.is_some();
     let wants_scaling = match recipe.dark_scaling {
         DarkScaling::None => false,
         DarkScaling::Exposure => true,

@@ -64,10 +64,7 @@ impl Stack {
             coverage: Image::filled(shape, 0),
             rejected: Image::filled(shape, 0),
         };
-        Self {
-            planes: (0..planes).map(|_| plane()).collect(),
-            rejected_of_frame: vec![0; frames],
-        }
+        Self { planes: (0..planes).map(|_| plane()).collect(), rejected_of_frame: vec![0; frames] }
     }
 
     /// Puts a block where it belongs.
@@ -179,9 +176,9 @@ pub(super) fn report(
     StackReport {
         software: software(),
         recipe_sha256: run.job.recipe.sha256(),
-        reference: usable.get(
-            solved.members.iter().position(|&m| m == solved.reference).unwrap_or(usize::MAX),
-        ).copied(),
+        reference: usable
+            .get(solved.members.iter().position(|&m| m == solved.reference).unwrap_or(usize::MAX))
+            .copied(),
         warnings: run.warnings.clone(),
         frames,
         result: Some(figures(inputs, measures, solved, stack)),
@@ -218,10 +215,8 @@ fn figures(
         frame_metrics(&middle.value, &bits, &background, &stars).fwhm_px.map(f64::from)
     });
     let frames = &solved.spec.frames;
-    let fwhm: Vec<f64> = frames
-        .iter()
-        .filter_map(|f| measures[f.frame].metrics.fwhm_px.map(f64::from))
-        .collect();
+    let fwhm: Vec<f64> =
+        frames.iter().filter_map(|f| measures[f.frame].metrics.fwhm_px.map(f64::from)).collect();
     let samples: f64 = stack.planes.iter().map(|p| sum(&p.coverage) + sum(&p.rejected)).sum();
     let rejected: f64 = stack.planes.iter().map(|p| sum(&p.rejected)).sum();
     let covered = middle.coverage.pixels().iter().filter(|c| **c > 0).count();
@@ -379,12 +374,7 @@ const KEPT: [&str; 16] = [
     "FOCALLEN", "XPIXSZ", "YPIXSZ", "RA", "DEC", "OBJCTRA", "OBJCTDEC",
 ];
 
-fn header(
-    run: &Run<'_>,
-    inputs: &Inputs,
-    measures: &[FrameMeasure],
-    solved: &Solved,
-) -> Header {
+fn header(run: &Run<'_>, inputs: &Inputs, measures: &[FrameMeasure], solved: &Solved) -> Header {
     let mut h = Header::default();
     let usable = inputs.usable();
     let place = solved.members.iter().position(|&m| m == solved.reference).unwrap_or(0);

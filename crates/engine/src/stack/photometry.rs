@@ -10,9 +10,7 @@ use super::canvas::Canvas;
 use super::geometry::Fields;
 use super::measure::FrameMeasure;
 use super::weights::WeightField;
-use crate::recipe::{
-    NormalizationRecipe, ScaleMethod, SkyMethod, WeightScheme, WeightsRecipe,
-};
+use crate::recipe::{NormalizationRecipe, ScaleMethod, SkyMethod, WeightScheme, WeightsRecipe};
 
 /// A frame that takes part.
 #[derive(Clone, Copy, Debug)]
@@ -99,9 +97,8 @@ pub(super) fn skies(
     let shape = canvas.reference_shape();
     let nodes: Vec<Point> = (0..=(shape.height as f64 / SKY_STEP) as usize)
         .flat_map(|j| {
-            (0..=(shape.width as f64 / SKY_STEP) as usize).map(move |i| {
-                Point::new(SKY_STEP * (i as f64 + 0.5), SKY_STEP * (j as f64 + 0.5))
-            })
+            (0..=(shape.width as f64 / SKY_STEP) as usize)
+                .map(move |i| Point::new(SKY_STEP * (i as f64 + 0.5), SKY_STEP * (j as f64 + 0.5)))
         })
         .map(|p| Point::new(canvas.first.x + p.x, canvas.first.y + p.y))
         .collect();
@@ -202,7 +199,10 @@ pub(super) fn weight_fields(
                 WeightScheme::Equal => {}
                 WeightScheme::Optimal => {
                     if recipe.local {
-                        multiply(&mut values, &local_factors(&members[i], &points, lattice.spacing));
+                        multiply(
+                            &mut values,
+                            &local_factors(&members[i], &points, lattice.spacing),
+                        );
                     }
                     if let (true, Some(fields)) = (recipe.registration, fields) {
                         let fwhm = f64::from(members[i].measure.metrics.fwhm_px.unwrap_or(3.0));

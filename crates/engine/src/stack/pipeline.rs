@@ -21,7 +21,8 @@ use super::combine::{ColourMode, CombineFrame, CombineSpec, Resample};
 use super::error::StackError;
 use super::gauge::{Gauged, choose_reference, gauge};
 use super::geometry::{
-    Evidence, FieldRequest, MatchedFrame, fit_fields, joint_frames, mean_geometry, median, residuals,
+    Evidence, FieldRequest, MatchedFrame, fit_fields, joint_frames, mean_geometry, median,
+    residuals,
 };
 use super::inputs::{self, Inputs};
 use super::measure::{FrameMeasure, MeasureSpec, Measured};
@@ -31,6 +32,7 @@ use super::photometry::{Member, WeightLattice, scales, skies, weight_fields};
 use super::report::{FrameOutcome, StackReport};
 use super::resume::{StageKey, Stages};
 use super::run::{PhaseRecord, Run, StackJob, identity, resolve};
+use super::tile_pass::{TileView, register_tiles, tiles_to_register};
 use super::weights::shrink;
 use crate::recipe::{
     self, Clamping, ColourMethod, FieldMethod, GaugeMethod, HotPixels, Kernel, Linearity,
@@ -234,9 +236,9 @@ fn measure_all(
                     reason: format!("it holds the same bytes as {}", file(other)),
                 }),
                 None => match (&m.stretched, recipe.input.linearity) {
-                    (Some(reason), Linearity::Require) => Some(FrameOutcome::Failed {
-                        reason: format!("it is not linear: {reason}"),
-                    }),
+                    (Some(reason), Linearity::Require) => {
+                        Some(FrameOutcome::Failed { reason: format!("it is not linear: {reason}") })
+                    }
                     _ => None,
                 },
             },
@@ -291,10 +293,8 @@ fn measure_phase(run: &mut Run<'_>, burst: &Burst) -> Result<Vec<Measured>, Stac
     request.n_frames = n;
     request.shared_bytes = burst.spec.masters.bytes();
     let plan = run.plan(&request)?;
-    let files = (
-        run.spec_file(&plan, "burst", &burst.spec)?,
-        run.spec_file(&plan, "measure", &spec)?,
-    );
+    let files =
+        (run.spec_file(&plan, "burst", &burst.spec)?, run.spec_file(&plan, "measure", &spec)?);
     let files = files.0.as_deref().zip(files.1.as_deref());
     let phase = MeasurePhase { burst, spec: &spec, need, files };
     let mut measured = Vec::with_capacity(n);
@@ -378,8 +378,7 @@ fn solve(
     let matched: Vec<MatchedFrame> = gauged.iter().map(as_matched).collect();
     let frames = joint_frames(&matched);
     let place = members.iter().position(|&i| i == reference).unwrap_or(0);
-    let centre =
-        Point::new(0.5 * (shape.width as f64 - 1.0), 0.5 * (shape.height as f64 - 1.0));
+    let centre = Point::new(0.5 * (shape.width as f64 - 1.0), 0.5 * (shape.height as f64 - 1.0));
     let uses_stars = recipe.gauge.method != GaugeMethod::None;
     let mut joint = uses_stars.then(|| mean_geometry(&frames, place, centre));
     let mut ref_from_frame: Vec<Transform> = match &joint {
@@ -390,8 +389,8 @@ fn solve(
         joint.as_ref().map_or_else(|| vec![0.0; n], |joint| residuals(joint, &frames));
 
     let drizzle_scale = recipe.drizzle.as_ref().map_or(1.0, |d| d.scale);
-    let canvas = Canvas::new(recipe.canvas, shape, &ref_from_frame, drizzle_scale)
-        .ok_or_else(|| {
+    let canvas =
+        Canvas::new(recipe.canvas, shape, &ref_from_frame, drizzle_scale).ok_or_else(|| {
             StackError::Recipe(format!(
                 "canvas: {} leaves no area that can be made; use canvas: reference",
                 serde_json::to_string(&recipe.canvas).unwrap_or_default()
@@ -402,7 +401,10 @@ fn solve(
     let request = FieldRequest {
         first: canvas.first,
         shape: region,
-        spacing: recipe.field.spacing_px.unwrap_or((0.6 * tile_size(fwhm_px, recipe)).clamp(32.0, 160.0)),
+        spacing: recipe
+            .field
+            .spacing_px
+            .unwrap_or((0.6 * tile_size(fwhm_px, recipe)).clamp(32.0, 160.0)),
         probes: lattice.points(),
     };
     let mut fields = None;
@@ -418,8 +420,29 @@ fn solve(
     } else if wants_field {
         let by_stars = recipe.field.method != FieldMethod::Tiles;
         if by_stars && let Some(joint) = &mut joint {
-            let evidence =
-                Evidence { stars: Some((joint, &frames)), vectors: &[], n_frames: n };
+            let evidence = Evidence { stars: Some((joint, &frames)), vectors: &[], n_frames: n };
+            fields = fit_fields(evidence, &request, &run.light())?;
+        }
+        let list = member_list(&members, measures, &ref_from_frame);
+        let scale = scales(&list, joint.as_ref(), &recipe.normalization);
+        let times = times(inputs, &members);
+        let view = TileView {
+            members: &members,
+            times: &times,
+            fields: fields.as_ref(),
+            scales: &scale,
+            fwhm_px,
+            origin: canvas.first,
+            plane: region,
+            uses_stars,
+        };
+        if let Some(tiles) = tiles_to_register(&view, &lattice, recipe) {
+            let vectors = register_tiles(run, burst, &view, tiles, &mut ref_from_frame)?;
+            let stars = match (&mut joint, by_stars) {
+                (Some(joint), true) => Some((joint, frames.as_slice())),
+                _ => None,
+            };
+            let evidence = Evidence { stars, vectors: &vectors, n_frames: n };
             fields = fit_fields(evidence, &request, &run.light())?;
         }
     }
@@ -427,9 +450,10 @@ fn solve(
         (Some(joint), Some(fields)) => Some(
             (0..n)
                 .map(|i| {
-                    let left = joint.observations(&frames, i).into_iter().map(|o| {
-                        (o.displacement - fields.fields[i].at(o.position)).norm()
-                    });
+                    let left = joint
+                        .observations(&frames, i)
+                        .into_iter()
+                        .map(|o| (o.displacement - fields.fields[i].at(o.position)).norm());
                     median(left.collect()) / 1.1774
                 })
                 .collect(),
@@ -496,7 +520,9 @@ fn solve(
             shot: gain.map_or(0.0, |g| (1.0 / g) as f32),
             block_side: 0,
         },
-        sightings: joint.as_ref().map_or_else(|| vec![0; n], |j| j.sightings.iter().map(Vec::len).collect()),
+        sightings: joint
+            .as_ref()
+            .map_or_else(|| vec![0; n], |j| j.sightings.iter().map(Vec::len).collect()),
         members,
         gauged,
         ref_from_frame,
@@ -546,6 +572,17 @@ fn member_list<'a>(
                 .expect("matching refuses transforms that cannot be undone"),
         })
         .collect()
+}
+
+/// When each member was taken: seconds if all headers say, else its place in the list.
+fn times(inputs: &Inputs, members: &[usize]) -> Vec<f64> {
+    let usable = inputs.usable();
+    let starts: Vec<Option<f64>> = usable.iter().map(|&i| inputs.info(i).start_secs).collect();
+    let ascend = starts.windows(2).all(|w| w[0].is_some() && w[0] <= w[1]);
+    match starts.iter().copied().collect::<Option<Vec<f64>>>() {
+        Some(secs) if ascend && secs.len() == members.len() => secs,
+        _ => (0..members.len()).map(|k| k as f64).collect(),
+    }
 }
 
 /// T = clip(factor · FWHM, min, max), pixels.
@@ -630,10 +667,8 @@ fn combine(run: &mut Run<'_>, burst: &Burst, spec: &mut CombineSpec) -> Result<S
         (None, PlannedUnit::Block { side, .. }) => side,
         (None, _) => 256,
     };
-    let files = (
-        run.spec_file(&plan, "burst", &burst.spec)?,
-        run.spec_file(&plan, "combine", spec)?,
-    );
+    let files =
+        (run.spec_file(&plan, "burst", &burst.spec)?, run.spec_file(&plan, "combine", spec)?);
     let blocks = spec.blocks();
     let phase = CombinePhase {
         burst,

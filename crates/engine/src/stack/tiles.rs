@@ -7,7 +7,7 @@
 //! is taken out of the reference first.
 
 use serde::{Deserialize, Serialize};
-use stillframe_image::{DisplacementField, Image, Rect, Shape, Transform, Vec2, mask};
+use stillframe_image::{DisplacementField, Image, Point, Rect, Shape, Transform, Vec2, mask};
 use stillframe_kernels::ops::demosaic::green_plane;
 use stillframe_kernels::register::patch::{PatchParams, PatchScratch, align_patch};
 use stillframe_kernels::warp::{Geometry, Grid, Source, Void, WarpKernel, Warper, source_rect};
@@ -39,7 +39,7 @@ pub(super) enum FirstReference {
 /// What tile-local registration does.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct TilesSpec {
-    /// The tiles that are to be registered, reference pixels.
+    /// The tiles that are to be registered, pixels of the plane.
     pub(super) tiles: Vec<Rect>,
     pub(super) frames: Vec<TileFrame>,
     pub(super) first_reference: FirstReference,
@@ -48,7 +48,9 @@ pub(super) struct TilesSpec {
     pub(super) convergence: f64,
     pub(super) min_correlation: f64,
     pub(super) params: PatchParams,
-    /// Size of the reference plane.
+    /// Reference point of the first pixel of the plane that the tiles lie in.
+    pub(super) origin: Point,
+    /// Size of that plane.
     pub(super) shape: Shape,
 }
 
@@ -73,7 +75,7 @@ pub(super) struct TileResult {
 }
 
 /// Pixels around a tile that are registered with it, so that a shifted frame still covers it.
-const MARGIN: usize = 16;
+pub(super) const MARGIN: usize = 16;
 
 /// Buffers of a worker.
 #[derive(Debug)]
@@ -151,7 +153,7 @@ pub(super) fn work_tile(
     let middle = n / 2;
     for (slot, frame) in spec.frames.iter().enumerate() {
         if spec.first_reference == FirstReference::Mean || slot == middle {
-            let patch = patch_of(burst, frame, Vec2::default(), area, scratch)?;
+            let patch = patch_of(burst, spec, frame, Vec2::default(), area, scratch)?;
             reference.add(&patch, frame.weight);
         }
     }
@@ -163,7 +165,7 @@ pub(super) fn work_tile(
         let mut found: Vec<Option<TileShift>> = vec![None; n];
         for (slot, frame) in spec.frames.iter().enumerate() {
             let old = shifts[slot].map_or(Vec2::default(), |s| s.displacement);
-            let patch = patch_of(burst, frame, old, area, scratch)?;
+            let patch = patch_of(burst, spec, frame, old, area, scratch)?;
             let is_in = match spec.first_reference {
                 FirstReference::Mean => iteration == 0 || shifts[slot].is_some(),
                 FirstReference::Middle if iteration == 0 => slot == middle,
@@ -197,14 +199,15 @@ pub(super) fn work_tile(
                 let displacement = old - a.shift;
                 let sigma_px = (0.5 * (a.covariance[0] + a.covariance[2])).sqrt();
                 found[slot] = Some(TileShift { displacement, sigma_px, cc: a.cc });
-                let patch = patch_of(burst, frame, displacement, area, scratch)?;
+                let patch = patch_of(burst, spec, frame, displacement, area, scratch)?;
                 next.add(&patch, frame.weight);
             }
         }
         shifts = found;
         reference = next;
         let (now, _) = reference.without(None, area.shape());
-        let is_converged = previous.is_some_and(|old| relative_change(&old, &now) < spec.convergence);
+        let is_converged =
+            previous.is_some_and(|old| relative_change(&old, &now) < spec.convergence);
         previous = Some(now);
         if is_converged {
             break;
@@ -217,7 +220,8 @@ pub(super) fn work_tile(
 fn relative_change(old: &Image<f32>, now: &Image<f32>) -> f64 {
     let n = now.pixels().len().max(1) as f64;
     let mean = now.pixels().iter().map(|v| f64::from(*v)).sum::<f64>() / n;
-    let square = |f: &dyn Fn(usize) -> f64| (0..now.pixels().len()).map(|k| f(k) * f(k)).sum::<f64>();
+    let square =
+        |f: &dyn Fn(usize) -> f64| (0..now.pixels().len()).map(|k| f(k) * f(k)).sum::<f64>();
     let change = square(&|k| f64::from(now.pixels()[k]) - f64::from(old.pixels()[k]));
     let contrast = square(&|k| f64::from(now.pixels()[k]) - mean);
     if contrast > 0.0 { (change / contrast).sqrt() } else { 0.0 }
@@ -227,6 +231,7 @@ fn relative_change(old: &Image<f32>, now: &Image<f32>) -> f64 {
 /// data.
 fn patch_of(
     burst: &Burst,
+    spec: &TilesSpec,
     frame: &TileFrame,
     displacement: Vec2,
     area: Rect,
@@ -238,7 +243,7 @@ fn patch_of(
     };
     let mut out = Image::filled(area.shape(), f32::NAN);
     let halo = WarpKernel::Bicubic.halo() + DEFECT_REACH + 2;
-    let grid = Grid::REFERENCE;
+    let grid = Grid { first: spec.origin, step: 1.0 };
     let Some(rect) = source_rect(&geometry, &grid, area, burst.spec.shape, halo) else {
         return Ok(out);
     };

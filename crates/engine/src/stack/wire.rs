@@ -95,7 +95,8 @@ mod tests {
     #[test]
     fn parcels_arrive_as_they_were_sent() {
         let image = Some(Image::from_fn(Shape::new(3, 5), |x, y| x as f32 - 0.1 * y as f32));
-        for parcel in [Parcel { counts: vec![1, 65535], image }, Parcel { counts: vec![], image: None }]
+        for parcel in
+            [Parcel { counts: vec![1, 65535], image }, Parcel { counts: vec![], image: None }]
         {
             let bytes = postcard::to_stdvec(&parcel).unwrap();
             assert_eq!(postcard::from_bytes::<Parcel>(&bytes).unwrap(), parcel);
