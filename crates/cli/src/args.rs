@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use stillframe_engine::image::CfaPattern;
 use stillframe_engine::recipe::Preset;
 use stillframe_engine::runtime::{ExecutorKind, parse_bytes};
 
@@ -49,7 +50,7 @@ Exit codes:
 pub(crate) enum Command {
     /// Stack a burst of frames of one field into one deep linear image
     #[command(after_help = EXIT_CODES, after_long_help = STACK_HELP)]
-    Stack(StackArgs),
+    Stack(Box<StackArgs>),
     /// Say what a command would do, without doing it
     #[command(subcommand)]
     Plan(PlanCommand),
@@ -349,6 +350,8 @@ pub(crate) struct SimulateBurstArgs {
     #[arg(long, value_name = "N", default_value = "1")]
     pub(crate) seed: u64,
     #[command(flatten)]
+    pub(crate) resources: ResourceArgs,
+    #[command(flatten)]
     pub(crate) progress: ProgressArgs,
 }
 
@@ -364,6 +367,17 @@ pub(crate) enum BayerPattern {
     Grbg,
     /// Green first, blue to its right
     Gbrg,
+}
+
+impl From<BayerPattern> for CfaPattern {
+    fn from(pattern: BayerPattern) -> Self {
+        match pattern {
+            BayerPattern::Rggb => Self::Rggb,
+            BayerPattern::Bggr => Self::Bggr,
+            BayerPattern::Grbg => Self::Grbg,
+            BayerPattern::Gbrg => Self::Gbrg,
+        }
+    }
 }
 
 const DEMO_HELP: &str = "\

@@ -2,8 +2,12 @@
 
 mod compare;
 mod completions;
+mod demo;
 mod inspect;
+mod job;
 mod recipe;
+mod simulate;
+mod stack;
 
 use crate::args::Command;
 use crate::exit::CommandResult;
@@ -14,10 +18,13 @@ use crate::exit::CommandResult;
 /// The failure that ends it, with its exit code.
 pub(crate) fn run(command: Command) -> CommandResult {
     match command {
+        Command::Stack(args) => stack::run(*args),
+        Command::Simulate(command) => simulate::run(command),
         Command::Inspect(args) => inspect::run(&args),
         Command::Compare(args) => compare::run(&args),
         Command::Recipe(command) => recipe::run(command),
+        Command::Demo(args) => demo::run(&args),
         Command::Completions(args) => completions::run(&args),
-        _ => Err(anyhow::anyhow!("not yet").into()),
+        Command::Plan(_) | Command::Worker => Err(anyhow::anyhow!("not yet").into()),
     }
 }

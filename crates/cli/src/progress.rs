@@ -5,12 +5,12 @@ use std::sync::{Mutex, PoisonError};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use stillframe_engine::runtime::observe::PhaseStatus;
-use stillframe_engine::runtime::{Event, EventLog, Observer, format_bytes};
+use stillframe_engine::runtime::{Event, EventLog, Observer, Stopwatch, format_bytes};
 
 use crate::args::ProgressArgs;
 
-/// Plain lines are written at every tenth of a phase.
-const LINES_PER_PHASE: usize = 10;
+/// Plain lines tell the progress of a phase no more often than this.
+const SECS_BETWEEN_LINES: f64 = 2.0;
 
 /// The observer that the command line asked for.
 pub(crate) struct Progress {
@@ -24,8 +24,8 @@ enum Screen {
     Quiet,
     /// A bar per phase.
     Bars(Mutex<Option<ProgressBar>>),
-    /// A line now and then, and how many tenths of the current phase were said.
-    Lines(Mutex<usize>),
+    /// A line now and then, and the time since the last.
+    Lines(Mutex<Stopwatch>),
 }
 
 impl Progress {
@@ -36,7 +36,7 @@ impl Progress {
         } else if io::stderr().is_terminal() {
             Screen::Bars(Mutex::default())
         } else {
-            Screen::Lines(Mutex::default())
+            Screen::Lines(Mutex::new(Stopwatch::start()))
         };
         let json = args.json_events.then(|| EventLog::to_writer(io::stdout()));
         Self { screen, json }
@@ -71,9 +71,11 @@ impl Observer for Progress {
                 }
             }
             Screen::Bars(bar) => draw(&mut lock(bar), event),
-            Screen::Lines(tenths) => {
-                if should_say(&mut lock(tenths), event) {
+            Screen::Lines(since_last) => {
+                let mut since_last = lock(since_last);
+                if should_say(event, since_last.wall_secs()) {
                     say(describe(event));
+                    *since_last = Stopwatch::start();
                 }
             }
         }
@@ -130,21 +132,9 @@ fn draw(bar: &mut Option<ProgressBar>, event: &Event) {
     }
 }
 
-/// Whether plain lines tell `event`; `tenths` of the current phase were told before.
-fn should_say(tenths: &mut usize, event: &Event) -> bool {
-    match event {
-        Event::PhaseStart { .. } => {
-            *tenths = 0;
-            true
-        }
-        Event::PhaseProgress { done, total, .. } => {
-            let now = done * LINES_PER_PHASE / (*total).max(1);
-            let is_news = now > *tenths && done < total;
-            *tenths = now;
-            is_news
-        }
-        _ => true,
-    }
+/// Whether plain lines tell `event`, so many seconds after the last line.
+fn should_say(event: &Event, secs_since_last: f64) -> bool {
+    !matches!(event, Event::PhaseProgress { .. }) || secs_since_last >= SECS_BETWEEN_LINES
 }
 
 /// The event in a line for people; `None` if it is not for them.
@@ -184,7 +174,7 @@ fn describe(event: &Event) -> Option<String> {
 }
 
 /// What people call a phase.
-fn phase_title(phase: &str) -> String {
+pub(crate) fn phase_title(phase: &str) -> String {
     match phase {
         "stack_masters" => "making masters".to_owned(),
         "stack_measure" => "measuring frames".to_owned(),
@@ -192,7 +182,10 @@ fn phase_title(phase: &str) -> String {
         "stack_tiles" => "registering tiles".to_owned(),
         "stack_combine" => "combining".to_owned(),
         "simulate_burst" => "simulating frames".to_owned(),
-        other => other.replace('_', " "),
+        other => match other.strip_prefix("stack_master_") {
+            Some(kind) => format!("making the {kind} master"),
+            None => other.replace('_', " "),
+        },
     }
 }
 
@@ -205,15 +198,9 @@ mod tests {
     }
 
     #[test]
-    fn plain_lines_come_at_every_tenth() {
-        let mut tenths = 5;
-        assert!(should_say(
-            &mut tenths,
-            &Event::PhaseStart { phase: "stack_measure".into(), total: 60 }
-        ));
-        let said: Vec<usize> =
-            (1..=60).filter(|&done| should_say(&mut tenths, &progress(done))).collect();
-        assert_eq!(said, [6, 12, 18, 24, 30, 36, 42, 48, 54]);
+    fn progress_is_told_now_and_then_and_everything_else_at_once() {
+        assert!(!should_say(&progress(6), 0.1) && should_say(&progress(6), 2.5));
+        assert!(should_say(&Event::warning("now"), 0.0));
     }
 
     #[test]

@@ -8,5 +8,6 @@ pub mod recipe;
 pub mod simulate;
 pub mod stack;
 
+pub use stillframe_image as image;
 pub use stillframe_io as io;
 pub use stillframe_runtime as runtime;
