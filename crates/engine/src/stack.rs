@@ -20,7 +20,9 @@ mod output;
 mod phases;
 mod photometry;
 mod pipeline;
+mod plan;
 mod report;
+mod requests;
 mod resume;
 mod run;
 mod tile_pass;
@@ -33,6 +35,7 @@ mod worker;
 
 pub use error::StackError;
 pub use pipeline::{StackOutcome, run};
+pub use plan::{StackPlan, plan};
 pub use report::{
     FrameFigures, FrameGeometry, FrameOutcome, FrameReport, ResultFigures, StackReport,
 };

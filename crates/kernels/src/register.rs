@@ -2,8 +2,10 @@
 //! alignment, the mean geometry of all, and the smooth local field of each.
 
 mod band;
+mod ecc;
 pub mod fft2;
 pub mod field_fit;
+mod filter;
 pub mod fit;
 pub mod joint;
 pub mod patch;

@@ -150,21 +150,25 @@ impl Burst {
         Ok((source, file.sha256()))
     }
 
-    /// Decodes and calibrates plane `plane` of the frame that [`Self::load`] has read into `file`.
+    /// Decodes plane `plane` of the frame that [`Self::load`] has read into `file`.
     ///
     /// # Errors
     /// If the file's content is damaged.
     pub(super) fn decode(
         &self,
-        frame: usize,
         plane: usize,
         (source, file): (&FitsSource, &FileBuffer),
         buffer: &mut FrameBuffer,
     ) -> Result<(), ReadError> {
         let FrameBuffer { pixels, mask, scratch } = buffer;
         source.decode_plane(file, plane, pixels, mask, scratch)?;
-        self.calibrate(frame, self.spec.shape.rect(), pixels, mask);
         Ok(())
+    }
+
+    /// Calibrates the whole plane that [`Self::decode`] has left in `buffer`.
+    pub(super) fn calibrate_whole(&self, frame: usize, buffer: &mut FrameBuffer) {
+        let FrameBuffer { pixels, mask, .. } = buffer;
+        self.calibrate(frame, self.spec.shape.rect(), pixels, mask);
     }
 
     /// Calibrates pixels that were read from `rect` of frame `frame`.

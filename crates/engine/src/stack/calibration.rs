@@ -7,9 +7,8 @@ use stillframe_io::fits::{FitsSource, FitsWriter, ReadScratch};
 use stillframe_io::sink::Existing;
 use stillframe_kernels::ops::calibrate::flat_correction;
 use stillframe_kernels::ops::defects::{DefectParams, defects_in_lights, hot_in_dark};
-use stillframe_runtime::ordered::Need;
 use stillframe_runtime::phase::UnitResult;
-use stillframe_runtime::plan::{PhaseKind, PhaseRequest, PlannedUnit, UnitRule};
+use stillframe_runtime::plan::PlannedUnit;
 
 use super::burst::{Burst, FrameBuffer, Masters};
 use super::error::StackError;
@@ -18,6 +17,7 @@ use super::masters::{
     self, DarkUse, Kind, MasterScratch, MasterSpec, choose_dark, flat_level, group_darks,
 };
 use super::phases::MastersPhase;
+use super::requests;
 use super::run::Run;
 use crate::recipe::HotPixels;
 
@@ -205,32 +205,17 @@ impl Run<'_> {
         spec: &mut MasterSpec,
         sources: &[FitsSource],
     ) -> Result<Image<f32>, StackError> {
-        let Shape { height, width } = spec.shape;
-        let row = 4 * width as u64;
-        let work_bytes_per_row = row * (sources.len() as u64 + 3);
-        let mut request = PhaseRequest::new(
-            PhaseKind::STACK_MASTERS,
-            UnitRule::Rows {
-                height,
-                halo: 0,
-                min_rows: 8,
-                overhead_bytes: 1 << 20,
-                work_bytes_per_row,
-                result_bytes_per_row: row,
-            },
-        );
-        request.n_frames = sources.len();
-        request.shared_bytes = 3 * row * height as u64;
+        let width = spec.shape.width;
+        let request = requests::master(spec.shape, sources.len());
         let plan = self.plan(&request)?;
         if let PlannedUnit::Rows { rows } = plan.unit {
             spec.rows = rows;
         }
         let spec_file = self.spec_file(&plan, "masters", spec)?;
-        let rows = spec.rows as u64;
         let phase = MastersPhase {
             spec,
             sources,
-            need: Need { work: work_bytes_per_row * rows + (1 << 20), result: row * rows },
+            need: requests::master_need(spec.shape, sources.len(), spec.rows),
             spec_file: spec_file.as_deref(),
         };
         let mut image = Image::filled(spec.shape, 0.0f32);

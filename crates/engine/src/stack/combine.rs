@@ -26,6 +26,15 @@ pub(super) enum Resample {
     Drizzle { pixfrac: f64 },
 }
 
+impl Resample {
+    fn sample_weights(self) -> SampleWeights {
+        match self {
+            Self::Warp { .. } => SampleWeights::Equal,
+            Self::Drizzle { .. } => SampleWeights::Given,
+        }
+    }
+}
+
 /// How colours come about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum ColourMode {
@@ -94,30 +103,39 @@ impl CombineSpec {
         Grid { first: self.canvas.first, step: self.canvas.step }
     }
 
-    fn sample_weights(&self) -> SampleWeights {
-        match self.resample {
-            Resample::Warp { .. } => SampleWeights::Equal,
-            Resample::Drizzle { .. } => SampleWeights::Given,
-        }
+    /// What a block costs.
+    pub(super) fn cost(&self) -> BlockCost {
+        BlockCost::new(self.frames.len(), self.planes, self.colour, self.resample)
     }
+}
 
-    /// Bytes of work and of result per output pixel of a block.
-    pub(super) fn bytes_per_pixel(&self) -> (u64, u64) {
-        let one = Shape::new(1, 1024);
-        let stack = SampleStack::bytes(self.frames.len(), one, self.sample_weights()) as u64 / 1024;
-        let planes = self.planes as u64;
-        // Besides the stacks: source rectangle, mask and what demosaicing holds, 1.6 times the
-        // block's area for a rotated frame.
-        let source = match self.colour {
-            ColourMode::Demosaic(_) => 40,
-            _ => 12,
+/// Memory that a block of pass 2 needs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct BlockCost {
+    /// Bytes of work per output pixel.
+    pub(super) work_per_pixel: u64,
+    /// Bytes of result per output pixel.
+    pub(super) result_per_pixel: u64,
+    /// Bytes besides: kernel tables, row buffers, read chunks.
+    pub(super) overhead: u64,
+}
+
+impl BlockCost {
+    /// The cost for `n` frames and `planes` output planes.
+    pub(super) fn new(n: usize, planes: usize, colour: ColourMode, resample: Resample) -> Self {
+        let row = Shape::new(1, 1024);
+        let stack = SampleStack::bytes(n, row, resample.sample_weights()) as u64 / 1024;
+        // Besides the stacks: the source rectangle, its mask and what demosaicing holds, of up to
+        // 1.6 times the block's area for a rotated frame.
+        let source = match colour {
+            ColourMode::Demosaic(_) => 56,
+            ColourMode::Planes | ColourMode::Mosaic(_) => 28,
         };
-        (stack * planes + source + 16, 16 * planes)
-    }
-
-    /// Bytes that a block needs besides its pixels: kernel tables, row buffers, read chunks.
-    pub(super) fn overhead_bytes(&self) -> u64 {
-        (1 << 20) + 256 * self.frames.len() as u64
+        Self {
+            work_per_pixel: stack * planes as u64 + source,
+            result_per_pixel: 16 * planes as u64,
+            overhead: (1 << 20) + 256 * n as u64,
+        }
     }
 }
 
@@ -184,7 +202,7 @@ pub(super) fn work_block(
 ) -> Result<Block, String> {
     let BlockScratch { buffer, resampler, combiner, combined } = scratch;
     for stack in &mut resampler.stacks {
-        stack.reset(spec.frames.len(), rect.shape(), spec.sample_weights());
+        stack.reset(spec.frames.len(), rect.shape(), spec.resample.sample_weights());
     }
     for (slot, frame) in spec.frames.iter().enumerate() {
         resample(burst, spec, frame, slot, rect, buffer, resampler).map_err(|e| e.to_string())?;

@@ -32,7 +32,6 @@ pub(super) struct MatchedFrame {
 #[derive(Debug)]
 pub(super) struct Fields {
     pub(super) fields: Vec<DisplacementField>,
-    pub(super) prior_sigma_px: Vec<f64>,
     pub(super) correlation_px: f64,
     /// Posterior standard error at each of the probe points, by frame.
     pub(super) sigma_px: Vec<Vec<f32>>,
@@ -145,7 +144,7 @@ pub(super) fn fit_fields(
             joint.update_stars(frames, Some(&fields), 0.0);
         }
     }
-    Ok(Some(Fields { fields, prior_sigma_px, correlation_px, sigma_px }))
+    Ok(Some(Fields { fields, correlation_px, sigma_px }))
 }
 
 /// Rounds of stars and fields in turn; the change after the third is below 0.005 px.

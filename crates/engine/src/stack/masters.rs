@@ -31,10 +31,9 @@ impl Kind {
     }
 }
 
-/// Calibration frames of one kind that belong together.
+/// Darks that belong together.
 #[derive(Clone, Debug)]
 pub(super) struct Set {
-    pub(super) kind: Kind,
     pub(super) files: Vec<PathBuf>,
     pub(super) exposure_secs: Option<f64>,
     pub(super) temperature_c: Option<f64>,
@@ -248,7 +247,6 @@ pub(super) fn group_darks(
         match found {
             Some(set) => set.files.push(info.path.clone()),
             None => sets.push(Set {
-                kind: Kind::Dark,
                 files: vec![info.path.clone()],
                 exposure_secs: info.exposure_secs,
                 temperature_c: info.temperature_c,
@@ -263,12 +261,7 @@ mod tests {
     use super::*;
 
     fn dark(exposure: f64, temperature: f64) -> Set {
-        Set {
-            kind: Kind::Dark,
-            files: Vec::new(),
-            exposure_secs: Some(exposure),
-            temperature_c: Some(temperature),
-        }
+        Set { files: Vec::new(), exposure_secs: Some(exposure), temperature_c: Some(temperature) }
     }
 
     #[test]

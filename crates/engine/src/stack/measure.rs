@@ -1,9 +1,10 @@
 //! Pass 1: every frame is read once, whole; what is kept of it are stars, meshes and figures.
 
 use serde::{Deserialize, Serialize};
-use stillframe_image::{Colour, Image, Point, mask};
-use stillframe_io::ReadError;
-use stillframe_io::fits::FileBuffer;
+use stillframe_image::{Colour, Header, Image, Point, mask};
+use stillframe_io::fits::{FileBuffer, FitsWriter, ImageWriter};
+use stillframe_io::sink::Existing;
+use stillframe_io::{ReadError, WriteError};
 use stillframe_kernels::ops::background::{Background, BackgroundParams, BackgroundScratch, Sites};
 use stillframe_kernels::ops::demosaic::green_plane;
 use stillframe_kernels::ops::linearity::{Linearity, judge};
@@ -116,6 +117,8 @@ pub(super) fn measure(
 enum MeasureError {
     #[error(transparent)]
     Read(#[from] ReadError),
+    #[error(transparent)]
+    Spool(#[from] WriteError),
     #[error("{0}")]
     Unusable(String),
 }
@@ -135,8 +138,25 @@ fn try_measure(
         mask.pixels().iter().filter(|m| **m & bit != 0).count() as f64 / n
     };
     let mut saturated_fraction = 0.0;
+    let file = &burst.spec.frames[index];
+    // A packed frame is unpacked once; pass 2 reads its rectangles from the copy.
+    let mut writer = if file.pixels == file.path {
+        None
+    } else {
+        Some(FitsWriter::create(&file.pixels, Existing::Replace)?)
+    };
+    let mut spool = match &mut writer {
+        Some(writer) => {
+            Some(writer.begin_image::<f32>(None, &Header::default(), shape, burst.spec.planes)?)
+        }
+        None => None,
+    };
     for plane in 0..burst.spec.planes {
-        burst.decode(index, plane, (&source, &scratch.file), &mut scratch.buffer)?;
+        burst.decode(plane, (&source, &scratch.file), &mut scratch.buffer)?;
+        if let Some(spool) = &mut spool {
+            spool_plane(spool, &scratch.buffer)?;
+        }
+        burst.calibrate_whole(index, &mut scratch.buffer);
         let FrameBuffer { pixels, mask: bits, .. } = &scratch.buffer;
         let data = 1.0 - share(bits, mask::NO_DATA);
         if data < LEAST_DATA {
@@ -158,6 +178,12 @@ fn try_measure(
                 }
             }
         }
+    }
+    if let Some(spool) = spool {
+        spool.finish()?;
+    }
+    if let Some(writer) = writer {
+        writer.finish()?;
     }
     if saturated_fraction > MOST_SATURATED {
         return Err(MeasureError::Unusable(format!(
@@ -200,6 +226,25 @@ fn try_measure(
     }
     let stars = stars.iter().map(StarRecord::of).collect();
     Ok(FrameMeasure { sha256, stars, meshes, metrics, saturated_fraction, stretched })
+}
+
+/// Appends a plane as it was read, missing pixels as NaN.
+fn spool_plane(spool: &mut ImageWriter<'_, f32>, buffer: &FrameBuffer) -> Result<(), WriteError> {
+    let mut row = Vec::new();
+    for y in 0..buffer.pixels.height() {
+        row.clear();
+        let bits = buffer.mask.row(y);
+        row.extend(
+            buffer
+                .pixels
+                .row(y)
+                .iter()
+                .zip(bits)
+                .map(|(v, m)| if m & mask::NO_DATA == 0 { *v } else { f32::NAN }),
+        );
+        spool.push(&row)?;
+    }
+    Ok(())
 }
 
 fn fit(

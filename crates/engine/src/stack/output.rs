@@ -1,6 +1,5 @@
 //! The results: FITS, preview, report, registration, telemetry; each appears whole or not at all.
 
-use std::fs;
 use std::path::PathBuf;
 
 use serde::Serialize;
@@ -8,13 +7,14 @@ use serde_json::json;
 use stillframe_image::{Header, Image, Rect, Shape, Value};
 use stillframe_io::fits::FitsWriter;
 use stillframe_io::preview::{PreviewOptions, write_png};
-use stillframe_io::sink::{Existing, write_file};
+use stillframe_io::sink::{Existing, OutputFolder, write_file};
 use stillframe_io::spool::ScratchDir;
 use stillframe_kernels::ops::background::{Background, BackgroundParams, BackgroundScratch};
 use stillframe_kernels::ops::metrics::frame_metrics;
 use stillframe_kernels::ops::noise::difference_noise;
 use stillframe_kernels::ops::stars::{StarParams, StarScratch, detect};
 use stillframe_runtime::clock::Stopwatch;
+use stillframe_runtime::observe::Event;
 use stillframe_runtime::usage;
 
 use super::combine::Block;
@@ -95,16 +95,33 @@ impl Stack {
 ///
 /// # Errors
 /// [`StackError::Output`].
-pub(super) fn check_folder(job: &StackJob) -> Result<(), StackError> {
-    let error = |reason: String| StackError::Output { path: job.output.clone(), reason };
-    if !job.overwrite
-        && let Some(there) = FILES.iter().find(|f| job.output.join(f).exists())
-    {
-        return Err(error(format!(
-            "{there} is already there; use --overwrite to replace it, or another folder"
-        )));
+pub(super) fn check_folder(job: &StackJob, inputs: &[PathBuf]) -> Result<(), StackError> {
+    let existing = if job.overwrite { Existing::Replace } else { Existing::Refuse };
+    OutputFolder::create(&job.output, existing, &FILES, inputs)?;
+    Ok(())
+}
+
+/// Why the output folder cannot be used.
+pub(super) fn folder_error(job: &StackJob, e: &std::io::Error) -> StackError {
+    StackError::Output { path: job.output.clone(), reason: e.to_string() }
+}
+
+/// Tells the observer what became of every frame.
+pub(super) fn tell_frames(run: &Run<'_>, report: &StackReport) {
+    for frame in &report.frames {
+        let (outcome, reason) = match &frame.outcome {
+            FrameOutcome::Used { .. } => ("used", None),
+            FrameOutcome::Skipped { reason } => ("skipped", Some(reason.clone())),
+            FrameOutcome::Failed { reason } => ("failed", Some(reason.clone())),
+        };
+        run.observer.event(&Event::Frame {
+            index: frame.index,
+            file: frame.file.clone(),
+            outcome: outcome.into(),
+            reason,
+            fields: std::collections::BTreeMap::new(),
+        });
     }
-    fs::create_dir_all(&job.output).map_err(|e| error(format!("it cannot be made: {e}")))
 }
 
 /// Scratch space of the run, inside the output folder: results and scratch need the same disk.

@@ -192,7 +192,6 @@ pub(super) struct CombinePhase<'a> {
     pub(super) burst: &'a Burst,
     pub(super) spec: &'a CombineSpec,
     pub(super) blocks: &'a [Rect],
-    pub(super) overhead_bytes: u64,
     pub(super) files: Option<(&'a Path, &'a Path)>,
 }
 
@@ -209,9 +208,12 @@ impl Phase for CombinePhase<'_> {
     }
 
     fn need(&self, index: usize) -> Need {
-        let (work, result) = self.spec.bytes_per_pixel();
+        let cost = self.spec.cost();
         let pixels = self.blocks[index].shape().len() as u64;
-        Need { work: work * pixels + self.overhead_bytes, result: result * pixels }
+        Need {
+            work: cost.work_per_pixel * pixels + cost.overhead,
+            result: cost.result_per_pixel * pixels,
+        }
     }
 
     fn scratch(&self) -> BlockScratch {
@@ -270,7 +272,6 @@ pub(super) fn with_job<R>(job: &[u8], serve: impl ServePhase<R>) -> Result<R, De
                 burst: &burst,
                 spec: &spec,
                 blocks: &blocks,
-                overhead_bytes: 0,
                 files: None,
             }))
         }

@@ -1,6 +1,7 @@
 //! The order of a stack's steps.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use stillframe_image::{CfaPattern, Point, Shape, Transform};
 use stillframe_kernels::combine::{Combination, Rejection, RejectionMethod};
@@ -9,10 +10,11 @@ use stillframe_kernels::warp::WarpKernel;
 use stillframe_runtime::cancel::Cancel;
 use stillframe_runtime::capabilities::Capabilities;
 use stillframe_runtime::clock::Stopwatch;
-use stillframe_runtime::observe::{Event, Observer};
-use stillframe_runtime::ordered::Need;
+use stillframe_runtime::event_log::EventLog;
+use stillframe_runtime::observe::{Event, Fanout, Observer};
 use stillframe_runtime::phase::UnitResult;
-use stillframe_runtime::plan::{PhaseKind, PhaseRequest, PlannedUnit, UnitRule};
+use stillframe_runtime::plan::PlannedUnit;
+use stillframe_runtime::{Budget, Telemetry, usage};
 
 use super::burst::{Burst, BurstSpec, FrameFile};
 use super::calibration::{self, defects_from_lights};
@@ -30,6 +32,7 @@ use super::output::{self, Stack};
 use super::phases::{CombinePhase, MeasurePhase};
 use super::photometry::{Member, WeightLattice, scales, skies, weight_fields};
 use super::report::{FrameOutcome, StackReport};
+use super::requests;
 use super::resume::{StageKey, Stages};
 use super::run::{PhaseRecord, Run, StackJob, identity, resolve};
 use super::tile_pass::{TileView, register_tiles, tiles_to_register};
@@ -70,8 +73,47 @@ pub fn run(
     cancel: &Cancel,
 ) -> Result<StackOutcome, StackError> {
     let watch = Stopwatch::start();
+    let paths = resolve(&job.inputs, "input")?;
+    output::check_folder(job, &paths)?;
+    let log = EventLog::create(&job.output.join("events.jsonl"));
+    let log = log.map_err(|e| output::folder_error(job, &e))?;
+    let telemetry = Telemetry::start(&job.output.join("telemetry.csv"), TELEMETRY_INTERVAL);
+    let telemetry = telemetry.map_err(|e| output::folder_error(job, &e))?;
+    let everyone = Fanout::new(vec![observer, &log, &telemetry]);
+    let result = run_watched(job, paths, &everyone, cancel, &watch);
+    let (status, exit_code) = match &result {
+        Ok(outcome) if outcome.lost_too_many => ("frames_lost", 3),
+        Ok(_) => ("done", 0),
+        Err(StackError::Interrupted) => ("interrupted", 130),
+        Err(e) => {
+            everyone.event(&Event::error(e.to_string()));
+            ("failed", 1)
+        }
+    };
+    everyone.event(&Event::RunEnd {
+        status: status.into(),
+        exit_code,
+        wall_secs: watch.wall_secs(),
+        cpu_secs: watch.cpu_secs(),
+        peak_rss_bytes: usage::peak_rss_bytes(),
+    });
+    drop(everyone);
+    // A log that could not be written to the end says nothing against the result.
+    let _ = (telemetry.finish(), log.finish());
+    result
+}
+
+/// Telemetry has a row at least this often.
+const TELEMETRY_INTERVAL: Duration = Duration::from_secs(1);
+
+fn run_watched(
+    job: &StackJob,
+    paths: Vec<PathBuf>,
+    observer: &dyn Observer,
+    cancel: &Cancel,
+    watch: &Stopwatch,
+) -> Result<StackOutcome, StackError> {
     let capabilities = Capabilities::detect();
-    output::check_folder(job)?;
     let scratch = output::make_scratch(job)?;
     let mut run = Run {
         job,
@@ -83,16 +125,12 @@ pub fn run(
         warnings: Vec::new(),
         phases: Vec::new(),
     };
-    let paths = resolve(&job.inputs, "input")?;
+    let budget = Budget::resolve(job.resources.memory_bytes, &run.capabilities);
     observer.event(&Event::RunStart {
         command: "stack".into(),
         version: env!("CARGO_PKG_VERSION").into(),
         n_inputs: paths.len(),
-        budget_bytes: stillframe_runtime::Budget::resolve(
-            job.resources.memory_bytes,
-            &run.capabilities,
-        )
-        .bytes,
+        budget_bytes: budget.bytes,
         capabilities: run.capabilities.clone(),
     });
     let mut inputs = inputs::open(paths, &job.recipe.input, &run.light())?;
@@ -102,6 +140,7 @@ pub fn run(
     let mut solved = solve(&mut run, &mut inputs, &burst, &measures)?;
     let stack = combine(&mut run, &burst, &mut solved.spec)?;
     let report = output::report(&run, &inputs, &measures, &solved, &stack);
+    output::tell_frames(&run, &report);
     let lost_too_many = report.lost_fraction() > job.recipe.input.max_lost_fraction;
     let mut outcome = StackOutcome {
         report,
@@ -112,7 +151,7 @@ pub fn run(
         files: Vec::new(),
         lost_too_many,
     };
-    output::write(&run, &inputs, &measures, &solved, &stack, &watch, &mut outcome)?;
+    output::write(&run, &inputs, &measures, &solved, &stack, watch, &mut outcome)?;
     run.stages.clear();
     Ok(outcome)
 }
@@ -151,7 +190,7 @@ fn too_few(inputs: &Inputs, needed: usize) -> StackError {
 
 /// Stars that are kept of each frame of a burst of `n`: all frames together stay below a bound, so
 /// that memory does not grow with their number.
-fn stars_per_frame(n: usize, recipe: &StackRecipe) -> usize {
+pub(super) fn stars_per_frame(n: usize, recipe: &StackRecipe) -> usize {
     const ALL_FRAMES: usize = 400_000;
     const LEAST: usize = 300;
     (ALL_FRAMES / n.max(1)).max(LEAST).min(recipe.metrics.max_stars)
@@ -281,17 +320,8 @@ fn measure_phase(run: &mut Run<'_>, burst: &Burst) -> Result<Vec<Measured>, Stac
         max_stars: stars_per_frame(n, recipe),
         judge_linearity: recipe.input.linearity != Linearity::Off,
     };
-    let pixels = burst.spec.shape.len() as u64;
-    // The file, its pixels and mask, the registration image, two filtered images and the sorting
-    // of meshes: 24 bytes a pixel besides the file.
-    let file = pixels * 4 * burst.spec.planes as u64;
-    let need = Need { work: 24 * pixels + file, result: (spec.max_stars * 32 + 16384) as u64 };
-    let mut request = PhaseRequest::new(
-        PhaseKind::STACK_MEASURE,
-        UnitRule::Frames { count: n, work_bytes: need.work, result_bytes: need.result },
-    );
-    request.n_frames = n;
-    request.shared_bytes = burst.spec.masters.bytes();
+    let need = requests::measure_need(burst.spec.shape, burst.spec.planes, spec.max_stars);
+    let request = requests::measure(need, n, burst.spec.masters.bytes());
     let plan = run.plan(&request)?;
     let files =
         (run.spec_file(&plan, "burst", &burst.spec)?, run.spec_file(&plan, "measure", &spec)?);
@@ -475,12 +505,7 @@ fn solve(
     let mut weights =
         weight_fields(&list, &scale, fields.as_ref(), None, None, &lattice, &recipe.weights);
     let shrinkage = shrink(&mut weights, recipe.weights.min_effective_fraction);
-    let colour = colour_mode(run, n, burst.spec.cfa);
-    let resample = match (colour, &recipe.drizzle) {
-        (ColourMode::Mosaic(_), None) => Resample::Drizzle { pixfrac: recipe.colour.pixfrac },
-        (_, Some(d)) => Resample::Drizzle { pixfrac: d.pixfrac },
-        (_, None) => Resample::Warp { kernel: kernel(recipe) },
-    };
+    let (colour, resample) = resampling(recipe, n, burst.spec.cfa);
     let gain = inputs.info(inputs.usable()[0]).gain_e_per_adu;
     let frames: Vec<CombineFrame> = members
         .iter()
@@ -628,39 +653,32 @@ fn rejection(recipe: &StackRecipe) -> Rejection {
     }
 }
 
-fn colour_mode(run: &mut Run<'_>, n: usize, cfa: Option<CfaPattern>) -> ColourMode {
-    let Some(cfa) = cfa else { return ColourMode::Planes };
-    let recipe = &run.job.recipe;
+/// How colours come about and how samples get onto the canvas, for a burst of `n` frames.
+pub(super) fn resampling(
+    recipe: &StackRecipe,
+    n: usize,
+    cfa: Option<CfaPattern>,
+) -> (ColourMode, Resample) {
     let few = n < recipe.colour.min_frames_for_drizzle;
-    match recipe.colour.method {
-        ColourMethod::CfaDrizzle => ColourMode::Mosaic(cfa),
-        ColourMethod::Auto if !few => ColourMode::Mosaic(cfa),
-        // Interpolated colours cannot be dropped onto a finer grid.
-        ColourMethod::Auto | ColourMethod::Demosaic => ColourMode::Demosaic(cfa),
-    }
+    let colour = match (cfa, recipe.colour.method) {
+        (None, _) => ColourMode::Planes,
+        (Some(cfa), ColourMethod::CfaDrizzle) => ColourMode::Mosaic(cfa),
+        (Some(cfa), ColourMethod::Auto) if !few => ColourMode::Mosaic(cfa),
+        (Some(cfa), ColourMethod::Auto | ColourMethod::Demosaic) => ColourMode::Demosaic(cfa),
+    };
+    let resample = match (colour, &recipe.drizzle) {
+        (_, Some(d)) => Resample::Drizzle { pixfrac: d.pixfrac },
+        (ColourMode::Mosaic(_), None) => Resample::Drizzle { pixfrac: recipe.colour.pixfrac },
+        (_, None) => Resample::Warp { kernel: kernel(recipe) },
+    };
+    (colour, resample)
 }
 
 /// Pass 2: blocks of the canvas, committed in order.
 fn combine(run: &mut Run<'_>, burst: &Burst, spec: &mut CombineSpec) -> Result<Stack, StackError> {
     let shape = spec.canvas.shape;
-    let (work, result) = spec.bytes_per_pixel();
-    let overhead = spec.overhead_bytes();
-    let mut request = PhaseRequest::new(
-        PhaseKind::STACK_COMBINE,
-        UnitRule::Blocks {
-            height: shape.height,
-            width: shape.width,
-            halo: 0,
-            min_side: 32,
-            max_side: 1024,
-            multiple: 16,
-            overhead_bytes: overhead,
-            work_bytes_per_pixel: work,
-            result_bytes_per_pixel: result,
-        },
-    );
-    request.n_frames = spec.frames.len();
-    request.shared_bytes = burst.spec.masters.bytes() + result * shape.len() as u64;
+    let masters_bytes = burst.spec.masters.bytes();
+    let request = requests::combine(shape, spec.frames.len(), spec.cost(), masters_bytes);
     let plan = run.plan(&request)?;
     spec.block_side = match (run.job.block_side, plan.unit) {
         (Some(side), _) => side.max(1),
@@ -674,7 +692,6 @@ fn combine(run: &mut Run<'_>, burst: &Burst, spec: &mut CombineSpec) -> Result<S
         burst,
         spec,
         blocks: &blocks,
-        overhead_bytes: overhead,
         files: files.0.as_deref().zip(files.1.as_deref()),
     };
     let mut stack = Stack::new(shape, spec.planes, spec.frames.len());

@@ -27,14 +27,6 @@ impl StageKey {
         hash.update(serde_json::to_vec(parts).expect("keys are plain data"));
         Self(hash.finalize().into())
     }
-
-    /// The key of a stage that depends on another and on `parts`.
-    pub(super) fn then(self, parts: &impl Serialize) -> Self {
-        let mut hash = Sha256::new();
-        hash.update(self.0);
-        hash.update(serde_json::to_vec(parts).expect("keys are plain data"));
-        Self(hash.finalize().into())
-    }
 }
 
 /// The stages of one output folder.
@@ -105,7 +97,6 @@ mod tests {
         stages.save("measure", key, &value).unwrap();
         assert_eq!(stages.load::<Vec<f64>>("measure", key), Some(value));
         assert_eq!(stages.load::<Vec<f64>>("measure", StageKey::of(&("recipe", 2))), None);
-        assert_eq!(stages.load::<Vec<f64>>("measure", key.then(&1)), None);
         assert_eq!(Stages::new(folder.path(), false).load::<Vec<f64>>("measure", key), None);
         let file = folder.path().join(FOLDER).join("measure");
         let mut bytes = fs::read(&file).unwrap();

@@ -17,11 +17,6 @@ pub(super) struct WeightField {
 }
 
 impl WeightField {
-    /// The same weight everywhere.
-    pub(super) fn constant(value: f32) -> Self {
-        Self { first: Point::default(), spacing: 1.0, nodes: Shape::new(1, 1), values: vec![value] }
-    }
-
     /// Weights of the points (`x0` + i·`step`, `y`), written to `out`.
     pub(super) fn row(&self, x0: f64, step: f64, y: f64, out: &mut [f32]) {
         let (width, height) = (self.nodes.width, self.nodes.height);

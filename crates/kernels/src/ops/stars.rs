@@ -14,7 +14,7 @@ mod measure;
 mod psf;
 mod window;
 
-use filter::Candidate;
+use filter::{Candidate, NoiseGrid};
 use psf::Psf;
 
 /// FWHM in pixels of the first filter: a well-sampled star. A filter off by a third loses 4 % of
@@ -106,6 +106,7 @@ pub struct StarScratch {
     residual: Image<f32>,
     filtered: Image<f32>,
     convolve: filter::ConvolveScratch,
+    noise: NoiseGrid,
     candidates: Vec<Candidate>,
     values: Vec<f32>,
 }
@@ -117,6 +118,7 @@ impl Default for StarScratch {
             residual: nothing.clone(),
             filtered: nothing,
             convolve: filter::ConvolveScratch::default(),
+            noise: NoiseGrid::default(),
             candidates: Vec::new(),
             values: Vec::new(),
         }
@@ -151,15 +153,16 @@ pub fn detect(
         return Vec::new();
     }
     subtract(image, mask, background, &mut scratch.residual);
+    scratch.noise.fill(background);
     let first = f64::from(params.fwhm_px.unwrap_or(FIRST_FWHM_PX as f32));
     let mut psf = Psf::with_fwhm(first);
-    let mut noise_gain = search(psf.sigma, background, params, scratch);
-    if let Some(measured) = typical(mask, background, psf.sigma, scratch) {
+    let mut noise_gain = search(psf.sigma, params, scratch);
+    if let Some(measured) = typical(mask, psf.sigma, scratch) {
         let ratio = measured.sigma / psf.sigma;
         psf = measured;
         if params.fwhm_px.is_none() && !(1.0 / REFILTER..=REFILTER).contains(&ratio) {
-            noise_gain = search(psf.sigma, background, params, scratch);
-            psf = typical(mask, background, psf.sigma, scratch).unwrap_or(psf);
+            noise_gain = search(psf.sigma, params, scratch);
+            psf = typical(mask, psf.sigma, scratch).unwrap_or(psf);
         }
     }
     spread(&mut scratch.candidates, shape, params.max_stars);
@@ -171,8 +174,8 @@ pub fn detect(
         if stars.len() == params.max_stars {
             break;
         }
-        let at = Point::new(f64::from(candidate.x), f64::from(candidate.y));
-        stars.extend(measure.star(candidate, background.noise_at(at)));
+        let noise = scratch.noise.at(candidate.x as usize, candidate.y as usize);
+        stars.extend(measure.star(candidate, noise));
     }
     flag_blends(&mut stars, &mut scratch.candidates, psf.sigma);
     stars.sort_by(|a, b| b.flux.total_cmp(&a.flux));
@@ -203,32 +206,20 @@ fn subtract(image: &Image<f32>, bits: &Image<u8>, background: &Background, out: 
 
 /// Finds candidates with a filter of width `sigma`, brightest first; returns the filtered noise
 /// over that of a pixel.
-fn search(
-    sigma: f64,
-    background: &Background,
-    params: &StarParams,
-    scratch: &mut StarScratch,
-) -> f32 {
-    let half = filter::half_kernel(sigma);
-    filter::convolve(&scratch.residual, &half, &mut scratch.filtered, &mut scratch.convolve);
-    let gain = filter::noise_gain(&scratch.filtered, background, sigma, &mut scratch.values);
-    let threshold = params.threshold_sigma * gain;
-    filter::maxima(&scratch.filtered, background, sigma, threshold, &mut scratch.candidates);
-    for c in &mut scratch.candidates {
+fn search(sigma: f64, params: &StarParams, scratch: &mut StarScratch) -> f32 {
+    let StarScratch { residual, filtered, convolve, noise, candidates, values } = scratch;
+    filter::convolve(residual, &filter::half_kernel(sigma), filtered, convolve);
+    let gain = filter::noise_gain(filtered, noise, sigma, values);
+    filter::maxima(filtered, noise, sigma, params.threshold_sigma * gain, candidates);
+    for c in candidates.iter_mut() {
         c.snr /= gain;
     }
-    scratch.candidates.sort_by(|a, b| b.snr.total_cmp(&a.snr));
+    candidates.sort_by(|a, b| b.snr.total_cmp(&a.snr));
     gain
 }
 
-fn typical(
-    bits: &Image<u8>,
-    background: &Background,
-    sigma: f64,
-    scratch: &StarScratch,
-) -> Option<Psf> {
-    let noise_at = |p| background.noise_at(p);
-    psf::typical(&scratch.residual, bits, noise_at, &scratch.candidates, sigma)
+fn typical(bits: &Image<u8>, sigma: f64, scratch: &StarScratch) -> Option<Psf> {
+    psf::typical(&scratch.residual, bits, &scratch.noise, &scratch.candidates, sigma)
 }
 
 /// Orders candidates by their rank within their cell of a grid, then by brightness.
@@ -280,3 +271,6 @@ fn flag_blends(stars: &mut [Star], candidates: &mut [Candidate], sigma: f64) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

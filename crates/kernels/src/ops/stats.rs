@@ -43,6 +43,17 @@ pub fn median_and_sigma(values: &mut [f32]) -> Option<(f32, f32)> {
     Some((centre, (f64::from(mad) * SIGMA_PER_MAD) as f32))
 }
 
+/// Standard deviation of the normal distribution of which `magnitudes` (reordered) are the
+/// absolute values, some of them spoilt: those beyond 3 of the first estimate are left out of the
+/// second. None if there are none. O(n).
+pub fn sigma_of_magnitudes(magnitudes: &mut [f32]) -> Option<f32> {
+    let per_median = SIGMA_PER_MAD as f32;
+    let limit = 3.0 * per_median * median(magnitudes)?;
+    let kept = magnitudes.iter().filter(|&&m| m <= limit).count();
+    let (_, &mut middle, _) = magnitudes.select_nth_unstable_by(kept / 2, f32::total_cmp);
+    Some(middle * per_median)
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -73,5 +84,19 @@ mod tests {
         let mut values: Vec<f32> = (0..100_001).map(|_| rng.normal() as f32 + 5.0).collect();
         let (centre, sigma) = median_and_sigma(&mut values).unwrap();
         assert!((centre - 5.0).abs() < 0.02 && (sigma - 1.0).abs() < 0.02, "{centre} {sigma}");
+    }
+
+    #[test]
+    fn spoilt_magnitudes_count_little() {
+        let mut rng = Rng::new(2, 0, 0);
+        let mut clean: Vec<f32> = (0..20_001).map(|_| rng.normal().abs() as f32).collect();
+        let mut spoilt = clean.clone();
+        for m in spoilt.iter_mut().take(2000) {
+            *m += 50.0;
+        }
+        let plain = sigma_of_magnitudes(&mut clean).unwrap();
+        let got = sigma_of_magnitudes(&mut spoilt).unwrap();
+        assert!((plain - 1.0).abs() < 0.02 && (got - 1.0).abs() < 0.03, "{plain} {got}");
+        assert_eq!(sigma_of_magnitudes(&mut []), None);
     }
 }

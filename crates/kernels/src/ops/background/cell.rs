@@ -3,6 +3,7 @@
 use stillframe_image::{Image, Rect, Shape};
 
 use super::{CELL_SAMPLES, Sites};
+use crate::ops::noise::LAG;
 use crate::ops::stats;
 
 /// Clipping limit in standard deviations, of SExtractor.
@@ -19,12 +20,6 @@ const LEAST_KEPT: f64 = 0.5;
 /// Mean above median, in units of the noise, from which on the cell counts as crowded and the
 /// median is taken for the mode (SExtractor's number).
 const CROWDED: f64 = 0.3;
-
-/// Columns between the pixels whose difference measures the noise: beyond the reach of what
-/// interpolation correlates, the same colour of a mosaic, and nearer than what the sky does.
-const LAG: usize = 4;
-/// Differences above this many standard deviations are stars' edges.
-const EDGE: f32 = 3.0;
 
 /// Memory reused from cell to cell.
 #[derive(Clone, Debug, Default)]
@@ -79,14 +74,7 @@ fn difference_noise(differences: &mut [f32]) -> Option<f32> {
     if differences.len() < 32 {
         return None;
     }
-    let per_pixel = (stats::SIGMA_PER_MAD * std::f64::consts::FRAC_1_SQRT_2) as f32;
-    let first = stats::median(differences)?;
-    let limit = EDGE * stats::SIGMA_PER_MAD as f32 * first;
-    let kept = differences.iter().filter(|&&d| d <= limit).count();
-    // the smallest half lies in front already: the median of what is kept is among it
-    let half = &mut differences[..];
-    let (_, &mut median, _) = half.select_nth_unstable_by(kept / 2, f32::total_cmp);
-    Some(median * per_pixel)
+    Some(stats::sigma_of_magnitudes(differences)? * std::f32::consts::FRAC_1_SQRT_2)
 }
 
 /// Collects sort keys of the unmasked samples of a cell, and of every other line differences of

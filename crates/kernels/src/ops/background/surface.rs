@@ -49,17 +49,28 @@ struct Taps {
 impl Taps {
     fn of(place: Place, n: usize) -> Self {
         let first = usize::try_from(place.node - 1).unwrap_or(0).min(n.saturating_sub(4));
-        let mut taps = Self { index: [0; 4], weight: [0.0; 4] };
-        for k in 0..4 {
-            taps.index[k] = (first + k).min(n - 1);
-            if first + k < n {
-                // the response of the cubic to this node alone, ghosts included
-                let unit = |i: usize| f64::from(u8::from(i == first + k));
-                let c = cubic([-1, 0, 1, 2].map(|d| node(place.node + d, n, unit)));
-                taps.weight[k] = c[0] + place.t * (c[1] + place.t * (c[2] + place.t * c[3]));
+        let index = [0, 1, 2, 3].map(|k| (first + k).min(n - 1));
+        let mut weight = [0.0; 4];
+        let mut add = |node: i64, w: f64| weight[node as usize - first] += w;
+        let (t, last) = (place.t, n as i64 - 1);
+        let basis = [
+            t * (-0.5 + t * (1.0 - 0.5 * t)),
+            1.0 + t * t * (1.5 * t - 2.5),
+            t * (0.5 + t * (2.0 - 1.5 * t)),
+            t * t * (0.5 * t - 0.5),
+        ];
+        for (node, w) in (place.node - 1..).zip(basis) {
+            let inside = node.clamp(0, last);
+            let beyond = (node - inside).abs() as f64;
+            if beyond == 0.0 || n == 1 {
+                add(inside, w);
+            } else {
+                // the line through the outer two nodes goes on
+                add(inside, w * (1.0 + beyond));
+                add(if inside == 0 { 1 } else { last - 1 }, -w * beyond);
             }
         }
-        taps
+        Self { index, weight }
     }
 
     fn of_values(&self, at: impl Fn(usize) -> f64) -> f64 {

@@ -126,11 +126,37 @@ fn ring_offsets(radius: f64) -> [(i64, i64); 8] {
     [(r, 0), (-r, 0), (0, r), (0, -r), (d, d), (-d, -d), (d, -d), (-d, d)]
 }
 
+/// Noise of a pixel in the squares of a frame, never 0.
+#[derive(Clone, Debug, Default)]
+pub(super) struct NoiseGrid {
+    across: usize,
+    noise: Vec<f32>,
+}
+
+impl NoiseGrid {
+    pub(super) fn fill(&mut self, background: &Background) {
+        let shape = background.shape();
+        self.across = shape.width.div_ceil(THRESHOLD_CELL);
+        self.noise.clear();
+        let middle = |k: usize| (k + THRESHOLD_CELL / 2) as f64;
+        for y in (0..shape.height).step_by(THRESHOLD_CELL) {
+            let row = (0..shape.width).step_by(THRESHOLD_CELL).map(|x| {
+                background.noise_at(Point::new(middle(x), middle(y))).max(f32::MIN_POSITIVE)
+            });
+            self.noise.extend(row);
+        }
+    }
+
+    pub(super) fn at(&self, x: usize, y: usize) -> f32 {
+        self.noise[y / THRESHOLD_CELL * self.across + x / THRESHOLD_CELL]
+    }
+}
+
 /// Local maxima of `filtered` that rise above the median of the ring around them by
 /// `threshold` times the noise of a pixel, row by row.
 pub(super) fn maxima(
     filtered: &Image<f32>,
-    background: &Background,
+    noise: &NoiseGrid,
     sigma: f64,
     threshold: f32,
     found: &mut Vec<Candidate>,
@@ -141,49 +167,49 @@ pub(super) fn maxima(
         return;
     }
     let ring = ring_offsets(RING * sigma);
-    let mut noises: Vec<f32> = Vec::with_capacity(w.div_ceil(THRESHOLD_CELL));
+    let mut limits = vec![0.0f32; w];
+    let mut is_peak = vec![0u8; w];
     for y in 1..h - 1 {
-        if noises.is_empty() || y % THRESHOLD_CELL == 0 {
-            noises.clear();
-            let middle = (y / THRESHOLD_CELL * THRESHOLD_CELL + THRESHOLD_CELL / 2) as f64;
-            noises.extend((0..w).step_by(THRESHOLD_CELL).map(|x| {
-                let at = Point::new((x + THRESHOLD_CELL / 2) as f64, middle);
-                background.noise_at(at).max(f32::MIN_POSITIVE)
-            }));
+        if y == 1 || y % THRESHOLD_CELL == 0 {
+            for (cell, limits) in limits.chunks_mut(THRESHOLD_CELL).enumerate() {
+                limits.fill(threshold * noise.at(cell * THRESHOLD_CELL, y));
+            }
         }
-        let row = filtered.row(y);
-        for (cell, &noise) in noises.iter().enumerate() {
-            let start = cell * THRESHOLD_CELL;
-            let end = (start + THRESHOLD_CELL).min(w);
-            let limit = threshold * noise;
-            if !any_above(&row[start..end], limit) {
+        let rows = [filtered.row(y - 1), filtered.row(y), filtered.row(y + 1)];
+        mark_peaks(rows, &limits, &mut is_peak);
+        for (block, marks) in is_peak.chunks(BLOCK).enumerate() {
+            if marks.iter().fold(0, |any, &m| any | m) == 0 {
                 continue;
             }
-            for x in start.max(1)..end.min(w - 1) {
-                let value = row[x];
-                if value > limit && is_maximum(filtered, x, y) {
-                    let rise = value - ring_median(filtered, x, y, &ring);
-                    if rise > limit {
-                        found.push(Candidate { x: x as u32, y: y as u32, snr: rise / noise });
-                    }
+            for x in (0..marks.len()).filter(|&k| marks[k] != 0).map(|k| block * BLOCK + k) {
+                let rise = rows[1][x] - ring_median(filtered, x, y, &ring);
+                if rise > limits[x] {
+                    let snr = rise / limits[x] * threshold;
+                    found.push(Candidate { x: x as u32, y: y as u32, snr });
                 }
             }
         }
     }
 }
 
-#[inline]
-fn any_above(values: &[f32], limit: f32) -> bool {
-    values.iter().fold(false, |any, &v| any | (v > limit))
-}
-
-/// Whether no neighbour is higher; of equal ones the first in reading order counts.
-fn is_maximum(image: &Image<f32>, x: usize, y: usize) -> bool {
-    let value = image.at(x, y);
-    let before = [(x - 1, y - 1), (x, y - 1), (x + 1, y - 1), (x - 1, y)];
-    let after = [(x + 1, y), (x - 1, y + 1), (x, y + 1), (x + 1, y + 1)];
-    before.iter().all(|&(i, j)| image.at(i, j) < value)
-        && after.iter().all(|&(i, j)| image.at(i, j) <= value)
+/// Marks pixels of the middle row above their limit of which no neighbour is higher; of equal
+/// neighbours the first in reading order counts. The ends of the row are no peaks.
+#[multiversion(targets("x86_64+avx512f", "x86_64+avx2"))]
+fn mark_peaks(rows: [&[f32]; 3], limits: &[f32], marks: &mut [u8]) {
+    let n = marks.len();
+    marks[0] = 0;
+    marks[n - 1] = 0;
+    let shifted = |row: usize, by: usize| &rows[row][by..by + n - 2];
+    let (above_l, above_c, above_r) = (shifted(0, 0), shifted(0, 1), shifted(0, 2));
+    let (left, centre, right) = (shifted(1, 0), shifted(1, 1), shifted(1, 2));
+    let (below_l, below_c, below_r) = (shifted(2, 0), shifted(2, 1), shifted(2, 2));
+    let (limits, marks) = (&limits[1..n - 1], &mut marks[1..n - 1]);
+    for i in 0..n - 2 {
+        let v = centre[i];
+        let first = (v > above_l[i]) & (v > above_c[i]) & (v > above_r[i]) & (v > left[i]);
+        let last = (v >= right[i]) & (v >= below_l[i]) & (v >= below_c[i]) & (v >= below_r[i]);
+        marks[i] = u8::from(first & last & (v > limits[i]));
+    }
 }
 
 fn ring_median(image: &Image<f32>, x: usize, y: usize, ring: &[(i64, i64); 8]) -> f32 {
@@ -204,7 +230,7 @@ fn ring_median(image: &Image<f32>, x: usize, y: usize, ring: &[(i64, i64); 8]) -
 /// gradients of nebulae do not reach, of pixels that share no noise.
 pub(super) fn noise_gain(
     filtered: &Image<f32>,
-    background: &Background,
+    noise: &NoiseGrid,
     sigma: f64,
     scratch: &mut Vec<f32>,
 ) -> f32 {
@@ -214,26 +240,95 @@ pub(super) fn noise_gain(
     if w > 2 * lag {
         for y in (4..h).step_by(8) {
             let row = filtered.row(y);
-            for start in (lag..w - lag).step_by(THRESHOLD_CELL) {
-                let end = (start + THRESHOLD_CELL).min(w - lag);
-                let at = Point::new((start + THRESHOLD_CELL / 2) as f64, y as f64);
-                let noise = background.noise_at(at);
-                if noise > 0.0 {
-                    let middles = (start..end).step_by(8);
-                    let bend = |x: usize| row[x - lag] - 2.0 * row[x] + row[x + lag];
-                    scratch.extend(middles.map(|x| bend(x).abs() / noise));
-                }
-            }
+            let bend = |x: usize| row[x - lag] - 2.0 * row[x] + row[x + lag];
+            let middles = (lag..w - lag).step_by(8);
+            scratch.extend(middles.map(|x| bend(x).abs() / noise.at(x, y)));
         }
     }
     if scratch.len() < 64 {
         return 1.0;
     }
-    // 1² + 2² + 1² = 6
-    let scale = (stats::SIGMA_PER_MAD / 6.0f64.sqrt()) as f32;
-    let first = stats::median(scratch).unwrap_or(0.0);
-    let limit = 3.0 * stats::SIGMA_PER_MAD as f32 * first;
-    let kept = scratch.iter().filter(|&&d| d <= limit).count();
-    let (_, &mut median, _) = scratch.select_nth_unstable_by(kept / 2, f32::total_cmp);
-    if median > 0.0 { median * scale } else { 1.0 }
+    // variance of a second difference: 1² + 2² + 1²
+    let sigma = stats::sigma_of_magnitudes(scratch).unwrap_or(0.0) / 6.0f32.sqrt();
+    if sigma > 0.0 { sigma } else { 1.0 }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use stillframe_image::{Rng, Shape};
+
+    use super::*;
+
+    fn random(shape: Shape, seed: u64, levels: f64) -> Image<f32> {
+        let mut rng = Rng::new(seed, 0, 0);
+        Image::from_fn(shape, |_, _| (rng.normal() * levels).round() as f32)
+    }
+
+    /// The same convolution, tap by tap.
+    fn plain(image: &Image<f32>, half: &[f32]) -> Image<f64> {
+        let reach = half.len() as i64 - 1;
+        let tap = |k: i64| f64::from(half[k.unsigned_abs() as usize]);
+        Image::from_fn(image.shape(), |x, y| {
+            let mut sum = 0.0;
+            for dy in -reach..=reach {
+                for dx in -reach..=reach {
+                    let (i, j) = ((x as i64 + dx) as usize, (y as i64 + dy) as usize);
+                    if i < image.width() && j < image.height() {
+                        sum += tap(dx) * tap(dy) * f64::from(image.at(i, j));
+                    }
+                }
+            }
+            sum
+        })
+    }
+
+    fn is_peak(image: &Image<f32>, x: usize, y: usize) -> bool {
+        let value = image.at(x, y);
+        let before = [(x - 1, y - 1), (x, y - 1), (x + 1, y - 1), (x - 1, y)];
+        let after = [(x + 1, y), (x - 1, y + 1), (x, y + 1), (x + 1, y + 1)];
+        before.iter().all(|&(i, j)| image.at(i, j) < value)
+            && after.iter().all(|&(i, j)| image.at(i, j) <= value)
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(40))]
+        #[test]
+        fn convolution_is_that_of_the_definition(
+            h in 1usize..30, w in 1usize..70, sigma in 0.4f64..3.0, seed in 0u64..99
+        ) {
+            let image = random(Shape::new(h, w), seed, 100.0);
+            let half = half_kernel(sigma);
+            let mut out = Image::filled(Shape::new(0, 0), 0.0);
+            convolve(&image, &half, &mut out, &mut ConvolveScratch::default());
+            let want = plain(&image, &half);
+            for (got, want) in out.pixels().iter().zip(want.pixels()) {
+                prop_assert!((f64::from(*got) - want).abs() < 1e-2, "{} {}", got, want);
+            }
+        }
+
+        #[test]
+        fn peaks_are_those_of_the_definition(w in 3usize..70, seed in 0u64..99) {
+            // few levels: many ties
+            let image = random(Shape::new(3, w), seed, 1.5);
+            let mut marks = vec![7u8; w];
+            let rows = [image.row(0), image.row(1), image.row(2)];
+            mark_peaks(rows, &vec![0.5; w], &mut marks);
+            for (x, &mark) in marks.iter().enumerate() {
+                let inside = x > 0 && x + 1 < w;
+                let want = inside && image.at(x, 1) > 0.5 && is_peak(&image, x, 1);
+                prop_assert_eq!(mark, u8::from(want), "{}", x);
+            }
+        }
+    }
+
+    #[test]
+    fn kernel_keeps_the_noise() {
+        for sigma in [0.5, 1.3, 4.0] {
+            let half = half_kernel(sigma);
+            let squares: f32 =
+                half.iter().enumerate().map(|(k, v)| v * v * if k > 0 { 2.0 } else { 1.0 }).sum();
+            assert!((squares - 1.0).abs() < 1e-5);
+        }
+    }
 }

@@ -19,9 +19,20 @@ const MEDIAN_VARIANCE: f64 = std::f64::consts::FRAC_PI_2;
 /// A star narrower than this share of the frame's variance on its minor axis is a cosmic ray.
 const NARROWEST: f64 = 0.4;
 /// A source wider than this multiple of the frame's variance is not a star.
-const WIDEST: f64 = 2.0;
+const WIDEST: f64 = 1.6;
 /// A source with less than this share of the frame's roundness is a trail.
 const LEAST_ROUND: f64 = 0.5;
+
+/// Standard error of a star's second moment, in units of the moment, times its signal-to-noise
+/// ratio.
+const DOUBT: f64 = 3.0;
+/// Signal-to-noise ratio from which on the window adapts to each star; below, the frame's window
+/// is the best guess.
+const ADAPT_SNR: f32 = 15.0;
+/// A neighbour that counts has this share of the star's peak …
+const BLEND_SHARE: f64 = 0.1;
+/// … and this many standard deviations of the noise.
+const BLEND_SNR: f64 = 5.0;
 
 /// What does not change from star to star of a frame.
 pub(super) struct Measure<'a> {
@@ -32,6 +43,7 @@ pub(super) struct Measure<'a> {
     noise_gain: f64,
     units_per_electron: f64,
     window: Window,
+    free_window: Window,
     ring: Vec<(i64, i64)>,
     aperture_px: f64,
     sky: Vec<f32>,
@@ -73,6 +85,7 @@ impl<'a> Measure<'a> {
             noise_gain,
             units_per_electron: gain_e_per_unit.map_or(0.0, |g| 1.0 / f64::from(g)),
             window: Window::new(psf.sigma),
+            free_window: Window::new(psf.sigma),
             ring,
             aperture_px: APERTURE * fwhm,
             sky: Vec::new(),
@@ -92,13 +105,22 @@ impl<'a> Measure<'a> {
             return None;
         }
         let (position, m) = self.window.centroid(self.residual, start, sky.level)?;
-        let axes = Axes::of(&m, self.psf.sigma);
+        let mut axes = Axes::of(&m, self.psf.sigma);
         let mut flags = self.bits_around(position);
         if flags & flag::SATURATED == 0 && self.is_no_star(&axes, f64::from(c.snr)) {
             return None;
         }
-        if axes.variance() > WIDEST * self.psf.sigma.powi(2) {
+        let doubt = DOUBT / f64::from(c.snr);
+        if c.snr >= ADAPT_SNR {
+            let start = axes.variance().sqrt();
+            let (window, residual) = (&mut self.free_window, self.residual);
+            axes = psf::adapted(window, start, residual, position, sky.level).unwrap_or(axes);
+        }
+        if axes.variance() > (WIDEST + doubt) * self.psf.sigma.powi(2) {
             flags |= flag::EXTENDED;
+        }
+        if self.has_neighbour(position, top, sky.level, noise) {
+            flags |= flag::BLENDED;
         }
         let (flux, area) = self.aperture(position, sky.level);
         let per_pixel = (noise * self.noise_gain).powi(2);
@@ -119,8 +141,7 @@ impl<'a> Measure<'a> {
 
     fn is_no_star(&self, axes: &Axes, snr: f64) -> bool {
         let variance = self.psf.sigma.powi(2);
-        // the noise of a second moment, in units of the star's own, is about 3 / SNR
-        let doubt = 3.0 / snr;
+        let doubt = DOUBT / snr;
         let too_narrow = axes.minor < (NARROWEST - doubt) * variance;
         let too_long = axes.roundness() < LEAST_ROUND * self.psf.roundness - doubt;
         too_narrow || too_long
@@ -172,6 +193,28 @@ impl<'a> Measure<'a> {
             flags |= flag::DEFECT;
         }
         flags
+    }
+
+    /// Whether the aperture holds a peak of another star, one that the filter has melted into
+    /// this one.
+    fn has_neighbour(&self, at: Point, top: f64, level: f64, noise: f64) -> bool {
+        let image = self.residual;
+        let (w, h) = (image.width(), image.height());
+        let reach = self.aperture_px;
+        let limit = (BLEND_SHARE * top).max(BLEND_SNR * noise) + level;
+        let from = |c: f64| (c - reach).ceil().max(1.0) as usize;
+        let to = |c: f64, n: usize| ((c + reach).floor().max(0.0) as usize).min(n - 2);
+        let core = (1.6 * self.psf.sigma).powi(2);
+        (from(at.y)..=to(at.y, h)).any(|y| {
+            (from(at.x)..=to(at.x, w)).any(|x| {
+                let v = image.at(x, y);
+                let r2 = (Point::new(x as f64, y as f64) - at).norm_squared();
+                f64::from(v) > limit
+                    && r2 > core
+                    && r2 <= reach * reach
+                    && (y - 1..=y + 1).all(|j| image.row(j)[x - 1..=x + 1].iter().all(|&n| n <= v))
+            })
+        })
     }
 
     /// Standard error of the centroid along an axis.

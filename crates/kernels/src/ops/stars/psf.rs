@@ -2,7 +2,7 @@
 
 use stillframe_image::{Image, Point, mask};
 
-use super::filter::Candidate;
+use super::filter::{Candidate, NoiseGrid};
 use super::window::{Moments, Window};
 use crate::ops::stats;
 
@@ -11,9 +11,9 @@ const STARS: usize = 80;
 /// Fewest that make one.
 const LEAST_STARS: usize = 3;
 /// Faintest that count.
-const LEAST_SNR: f32 = 15.0;
-/// Rounds in which a window adapts to a star; the error falls by more than ten in each.
-const ROUNDS: usize = 4;
+const LEAST_SNR: f32 = 7.0;
+/// Rounds in which a window adapts to a star; the error falls at least threefold in each.
+const ROUNDS: usize = 3;
 /// Standard deviations of windows that are believed, pixels.
 const SIGMAS: std::ops::RangeInclusive<f64> = 0.5..=8.0;
 /// Variance of a pixel's box, square pixels: what sampling adds to a star's second moment.
@@ -116,7 +116,7 @@ pub(super) fn peak(image: &Image<f32>, x: usize, y: usize) -> f32 {
 pub(super) fn typical(
     residual: &Image<f32>,
     bits: &Image<u8>,
-    noise_at: impl Fn(Point) -> f32,
+    noise: &NoiseGrid,
     candidates: &[Candidate],
     sigma: f64,
 ) -> Option<Psf> {
@@ -129,7 +129,8 @@ pub(super) fn typical(
             continue;
         }
         let at = Point::new(f64::from(c.x), f64::from(c.y));
-        let top = peak(residual, c.x as usize, c.y as usize) / noise_at(at).max(f32::MIN_POSITIVE);
+        let (x, y) = (c.x as usize, c.y as usize);
+        let top = peak(residual, x, y) / noise.at(x, y);
         if f64::from(top) > sharpest_star(sigma) * f64::from(c.snr) {
             continue;
         }
@@ -172,19 +173,37 @@ fn is_whole(bits: &Image<u8>, c: &Candidate, sigma: f64) -> bool {
 
 /// Centre, adapted standard deviation and roundness of a star.
 fn adapt(residual: &Image<f32>, start: Point, sigma: f64) -> Option<(Point, f64, f64)> {
-    let (mut centre, mut sigma) = (start, sigma);
-    let mut roundness = 1.0;
+    let mut window = Window::new(sigma);
+    let (mut centre, _) = window.centroid(residual, start, 0.0)?;
+    let mut axes = adapted(&mut window, sigma, residual, centre, 0.0)?;
+    // the centre was that of a window of another width
+    (centre, _) = window.centroid(residual, centre, 0.0)?;
+    let sigma = axes.variance().sqrt();
+    axes = adapted(&mut window, sigma, residual, centre, 0.0)?;
+    Some((centre, axes.variance().sqrt(), axes.roundness()))
+}
+
+/// Axes of the star at `centre` under a window that adapts to it, starting from a width of
+/// `sigma`; none if it has no width to adapt to.
+pub(super) fn adapted(
+    window: &mut Window,
+    sigma: f64,
+    residual: &Image<f32>,
+    centre: Point,
+    level: f64,
+) -> Option<Axes> {
+    let mut sigma = sigma;
+    let mut axes = None;
     for _ in 0..ROUNDS {
-        let (at, m) = Window::new(sigma).centroid(residual, centre, 0.0)?;
-        let axes = Axes::of(&m, sigma);
-        centre = at;
-        roundness = axes.roundness();
-        sigma = axes.variance().sqrt();
+        window.adapt(sigma);
+        let found = Axes::of(&window.moments(residual, centre, level)?, sigma);
+        sigma = found.variance().sqrt();
+        axes = Some(found);
         if !SIGMAS.contains(&sigma) {
             return None;
         }
     }
-    Some((centre, sigma, roundness))
+    axes
 }
 
 /// FWHM per standard deviation of the Moffat profile that is most like the mean of the stars.

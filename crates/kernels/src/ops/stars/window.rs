@@ -5,6 +5,11 @@ use stillframe_image::{Image, Point, math};
 /// Half width of the window in standard deviations.
 const REACH: f64 = 4.0;
 
+/// Rounds of the centroid; four to six do, a dozen near a neighbour.
+const ROUNDS: usize = 24;
+/// First moment, in pixels, at which the centroid has settled: far below any star's error.
+const SETTLED: f64 = 1e-4;
+
 /// Moments of pixel values under a window `exp(−r² / 2σ²)` about a centre.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(super) struct Moments {
@@ -31,10 +36,19 @@ pub(super) struct Window {
 
 impl Window {
     pub(super) fn new(sigma: f64) -> Self {
+        let mut window = Self { sigma, table: Vec::new(), columns: Vec::new(), rows: Vec::new() };
+        window.adapt(sigma);
+        window
+    }
+
+    /// Gives the window another width.
+    pub(super) fn adapt(&mut self, sigma: f64) {
         let reach = (REACH * sigma).ceil() as usize + 1;
-        let table: Vec<f64> =
-            (0..=reach).map(|k| math::exp(-0.5 * (k as f64 / sigma).powi(2))).collect();
-        Self { sigma, columns: vec![0.0; 2 * reach + 1], rows: vec![0.0; 2 * reach + 1], table }
+        self.sigma = sigma;
+        self.table.clear();
+        self.table.extend((0..=reach).map(|k| math::exp(-0.5 * (k as f64 / sigma).powi(2))));
+        self.columns.resize(2 * reach + 1, 0.0);
+        self.rows.resize(2 * reach + 1, 0.0);
     }
 
     /// Pixels that the window reaches to each side of the nearest pixel.
@@ -135,8 +149,3 @@ impl Window {
         None
     }
 }
-
-/// Rounds of the centroid; four to six do, a dozen near a neighbour.
-const ROUNDS: usize = 24;
-/// First moment, in pixels, at which the centroid has settled: far below any star's error.
-const SETTLED: f64 = 1e-4;
