@@ -185,7 +185,7 @@ pub(crate) struct StackArgs {
 pub(crate) enum PlanCommand {
     /// Print what `stack` would do: frames, passes, units, memory, bytes to read
     #[command(after_help = EXIT_CODES)]
-    Stack(PlanStackArgs),
+    Stack(Box<PlanStackArgs>),
 }
 
 /// `plan stack`.

@@ -5,9 +5,11 @@ mod completions;
 mod demo;
 mod inspect;
 mod job;
+mod plan;
 mod recipe;
 mod simulate;
 mod stack;
+mod worker;
 
 use crate::args::Command;
 use crate::exit::CommandResult;
@@ -19,12 +21,13 @@ use crate::exit::CommandResult;
 pub(crate) fn run(command: Command) -> CommandResult {
     match command {
         Command::Stack(args) => stack::run(*args),
+        Command::Plan(command) => plan::run(command),
         Command::Simulate(command) => simulate::run(command),
         Command::Inspect(args) => inspect::run(&args),
         Command::Compare(args) => compare::run(&args),
         Command::Recipe(command) => recipe::run(command),
         Command::Demo(args) => demo::run(&args),
         Command::Completions(args) => completions::run(&args),
-        Command::Plan(_) | Command::Worker => Err(anyhow::anyhow!("not yet").into()),
+        Command::Worker => worker::run(),
     }
 }

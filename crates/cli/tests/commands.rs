@@ -232,3 +232,50 @@ fn json_events_are_one_object_a_line_and_nothing_else() {
     assert_eq!(count("phase_start"), count("phase_end"));
     assert_eq!(count("parallel_plan_summary"), count("phase_start"));
 }
+
+#[test]
+fn a_plan_names_phases_and_memory_and_makes_nothing() {
+    let (_folder, night) = burst("3");
+    let (lights, out) = (night.join("lights"), night.join("result"));
+    let output = stillframe(&["plan", "stack", text(&lights), "-o", text(&out)]);
+    assert_code(&output, 0);
+    for part in ["3 of 3 frames", "stack_measure", "stack_combine", "predicted peak"] {
+        assert!(stdout(&output).contains(part), "{part:?} in\n{}", stdout(&output));
+    }
+    assert!(!out.exists());
+    let output = stillframe(&["plan", "stack", text(&lights), "-o", text(&out), "--json"]);
+    let plan: Value = serde_json::from_str(&stdout(&output)).unwrap();
+    assert_eq!(plan["n_inputs"], 3);
+    let output =
+        stillframe(&["plan", "stack", text(&lights), "-o", text(&out), "--memory", "100kB"]);
+    assert_code(&output, 1);
+    assert!(stderr(&output).contains("--memory"), "{}", stderr(&output));
+}
+
+#[test]
+fn worker_processes_give_the_same_bytes_as_threads() {
+    let (_folder, night) = burst("6");
+    let lights = night.join("lights");
+    let stack = |executor: &str| {
+        let out = night.join(executor);
+        let args = ["stack", text(&lights), "-o", text(&out), "--executor", executor];
+        let output = stillframe(&[&args[..], &["--workers", "2"]].concat());
+        assert_code(&output, 0);
+        assert!(stdout(&output).contains(executor), "{}", stdout(&output));
+        std::fs::read(out.join("stack.fits")).unwrap()
+    };
+    let want = stack("sequential");
+    assert!(want == stack("threads"), "threads");
+    assert!(want == stack("processes"), "processes");
+}
+
+#[test]
+fn a_worker_without_a_parent_says_so() {
+    let output = Command::new(env!("CARGO_BIN_EXE_stillframe"))
+        .arg("worker")
+        .stdin(Stdio::null())
+        .output()
+        .unwrap();
+    assert_code(&output, 1);
+    assert!(stderr(&output).starts_with("error: "), "{}", stderr(&output));
+}

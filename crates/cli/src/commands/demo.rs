@@ -1,5 +1,9 @@
 //! `stillframe demo`.
 
+mod picture;
+
+use std::fmt::Write;
+
 use anyhow::anyhow;
 use stillframe_engine::io::Existing;
 use stillframe_engine::recipe::StackRecipe;
@@ -56,15 +60,16 @@ pub(super) fn run(args: &DemoArgs) -> CommandResult {
     let outcome = run_stack(&job, &progress, &cancel);
     progress.finish()?;
     let outcome = outcome.map_err(stack::failure)?;
+    let (image, pair) = (result.join("stack.fits"), args.output.join("demo.png"));
+    let middle_frame = &files.lights[FRAMES / 2];
+    picture::write_side_by_side(middle_frame, &image, &pair)?;
     if !args.progress.json_events {
-        let pictures = format!(
-            "{:<12} {}\n{:<12} {}\n",
-            "image",
-            result.join("stack.fits").display(),
-            "to look at",
-            result.join("preview.png").display()
-        );
-        output::print(&(stack::summary(&outcome) + &pictures))?;
+        let mut text = stack::summary(&outcome);
+        let preview = result.join("preview.png");
+        for (title, path) in [("image", &image), ("picture", &preview), ("one frame", &pair)] {
+            let _ = writeln!(text, "{title:<12} {}", path.display());
+        }
+        output::print(&text)?;
     }
     Ok(stack::status(&outcome))
 }
