@@ -2,6 +2,12 @@
 //! and workers meet.
 #![forbid(unsafe_code)]
 
+pub mod compare;
+pub mod inspect;
 pub mod recipe;
 pub mod simulate;
 pub mod stack;
+
+pub use stillframe_image as image;
+pub use stillframe_io as io;
+pub use stillframe_runtime as runtime;

@@ -17,6 +17,7 @@ mod options;
 mod render;
 mod scene;
 mod waves;
+mod write;
 
 pub use burst::{BurstTruth, SimulatedBurst, SimulatedFrame};
 pub use detector::{CalibrationKind, Detector};
@@ -24,6 +25,7 @@ pub use frame::{CosmicTruth, FrameTruth, SkyTruth, TrailTruth};
 pub use options::{BurstOptions, DetectorKind, SimulateError};
 pub use scene::{Galaxy, Star};
 pub use waves::{Wave, Waves};
+pub use write::{BurstFiles, WriteBurstError, write_burst};
 
 /// Purposes of random streams: the second of the three names of a random number.
 mod stream {

@@ -4,7 +4,7 @@ use std::io;
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
-use stillframe_image::{CfaPattern, Header, Shape};
+use stillframe_image::{CfaPattern, Header, Shape, Value};
 
 use super::layout::{Layout, Stored};
 use crate::error::ReadErrorKind as Kind;
@@ -56,6 +56,8 @@ pub struct FrameInfo {
     pub shape: Shape,
     /// 1, or 3 for red, green and blue.
     pub planes: usize,
+    /// Name of the image within the file (`EXTNAME`).
+    pub extension_name: Option<String>,
     /// Number format.
     pub sample: SampleType,
     /// Pattern of the colour filter array, starting at the first pixel of the array as stored:
@@ -97,6 +99,7 @@ impl FrameInfo {
         options: OpenOptions,
         stat: FileStat,
     ) -> Result<Self, Kind> {
+        let extension_name = extension_name(layout);
         let mut header = Header { cards: std::mem::take(&mut layout.cards) };
         header.cards.retain(|c| !is_structural(&c.key));
         header.cards.shrink_to_fit();
@@ -112,6 +115,7 @@ impl FrameInfo {
             path,
             shape,
             planes: layout.planes,
+            extension_name,
             sample: sample_type(layout),
             cfa,
             exposure_secs: first_real(&header, &["EXPTIME", "EXPOSURE", "EXP_TIME", "XPOSURE"])
@@ -178,6 +182,12 @@ pub(super) fn is_structural(key: &str) -> bool {
         || OF_TILES.contains(&key)
         || key == "ZNAXIS"
         || (name.len() < key.len() && NUMBERED.contains(&name))
+}
+
+fn extension_name(layout: &Layout) -> Option<String> {
+    let card = layout.cards.iter().find(|c| c.key == "EXTNAME")?;
+    let Value::Text(name) = &card.value else { return None };
+    Some(name.trim().to_owned()).filter(|name| !name.is_empty())
 }
 
 fn first_real(header: &Header, keys: &[&str]) -> Option<f64> {

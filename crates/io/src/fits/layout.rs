@@ -83,7 +83,7 @@ pub(crate) enum Encoding {
     Tiled,
 }
 
-/// The first image of a file.
+/// An image in a file.
 #[derive(Clone, Debug)]
 pub(crate) struct Layout {
     pub encoding: Encoding,
@@ -118,6 +118,15 @@ struct Hdu {
 /// # Errors
 /// Every kind that says what is wrong with a header, with the layout or with its size.
 pub(crate) fn find_image(bytes: &mut impl ReadAt) -> Result<Layout, Kind> {
+    Ok(find_images(bytes, 1)?.remove(0))
+}
+
+/// Finds the images with at least two axes, up to `most` of them; at least one.
+///
+/// # Errors
+/// As [`find_image`], for any of them.
+pub(crate) fn find_images(bytes: &mut impl ReadAt, most: usize) -> Result<Vec<Layout>, Kind> {
+    let mut found = Vec::new();
     let mut offset = 0;
     let mut primary: Vec<Card> = Vec::new();
     let mut passed = String::new();
@@ -125,18 +134,14 @@ pub(crate) fn find_image(bytes: &mut impl ReadAt) -> Result<Layout, Kind> {
         let Some(hdu) = read_header(bytes, offset, index == 0)? else { break };
         let data_bytes = data_bytes(&hdu.cards)?;
         if let Some(mut layout) = image_layout(&hdu, index, data_bytes)? {
-            let inherits = logical(&layout.cards, "INHERIT") != Some(false);
-            if index > 0 && inherits {
-                let own = layout.cards.len();
-                for card in primary {
-                    if !layout.cards[..own].iter().any(|c| c.key == card.key) {
-                        layout.cards.push(card);
-                    }
-                }
+            if index > 0 && logical(&layout.cards, "INHERIT") != Some(false) {
+                inherit(&mut layout.cards, &primary);
             }
-            return Ok(layout);
-        }
-        if index < 8 {
+            found.push(layout);
+            if found.len() == most {
+                break;
+            }
+        } else if index < 8 {
             passed += if passed.is_empty() { "" } else { ", " };
             passed += &describe(&hdu.cards);
         }
@@ -147,7 +152,18 @@ pub(crate) fn find_image(bytes: &mut impl ReadAt) -> Result<Layout, Kind> {
             primary = hdu.cards;
         }
     }
-    Err(Kind::NoImage { found: passed })
+    if found.is_empty() { Err(Kind::NoImage { found: passed }) } else { Ok(found) }
+}
+
+/// Appends the cards of the primary header that an extension lacks.
+fn inherit(cards: &mut Vec<Card>, primary: &[Card]) {
+    let own = cards.len();
+    for card in primary {
+        // The name of the primary image is not that of the extension.
+        if card.key != "EXTNAME" && !cards[..own].iter().any(|c| c.key == card.key) {
+            cards.push(card.clone());
+        }
+    }
 }
 
 /// The header at `offset`; `None` if the file holds no further one.

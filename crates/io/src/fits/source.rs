@@ -9,7 +9,7 @@ use super::buffer::FileBuffer;
 use super::decode::{ByteOrder, Decoder};
 use super::gzip::{self, GzipBytes};
 use super::info::{FileStat, FrameInfo, OpenOptions};
-use super::layout::{Encoding, Layout, ReadAt, find_image};
+use super::layout::{Encoding, Layout, ReadAt, find_image, find_images};
 use super::tiled::{self, TileScratch};
 use crate::error::{ReadError, ReadErrorKind as Kind};
 
@@ -69,6 +69,32 @@ impl FitsSource {
         open().map_err(|kind: Kind| kind.at(path))
     }
 
+    /// Every image of the file, in order; at least one: reads headers only.
+    ///
+    /// # Errors
+    /// As [`Self::open`], for any of the images.
+    pub fn open_all(path: &Path, options: &OpenOptions) -> Result<Vec<Self>, ReadError> {
+        fn all(
+            path: &Path,
+            bytes: &mut impl ReadAt,
+            packed: Packed,
+            stat: FileStat,
+            options: OpenOptions,
+        ) -> Result<Vec<FitsSource>, Kind> {
+            let layouts = find_images(bytes, usize::MAX)?.into_iter();
+            layouts.map(|l| FitsSource::of(path, l, packed, stat, options)).collect()
+        }
+        let open = || {
+            let file = File::open(path)?;
+            let stat = FileStat::of(&file.metadata()?)?;
+            match packed(&mut &file)? {
+                Packed::No => all(path, &mut &file, Packed::No, stat, *options),
+                Packed::Gzip => all(path, &mut GzipBytes::new(&file), Packed::Gzip, stat, *options),
+            }
+        };
+        open().map_err(|kind: Kind| kind.at(path))
+    }
+
     /// Reads the whole file into `buffer`, hashes it, and opens it: [`Self::decode_plane`] then
     /// gives the pixels, and the file was read once.
     ///
@@ -101,7 +127,16 @@ impl FitsSource {
         stat: FileStat,
         options: OpenOptions,
     ) -> Result<Self, Kind> {
-        let mut layout = find_image(bytes)?;
+        Self::of(path, find_image(bytes)?, packed, stat, options)
+    }
+
+    fn of(
+        path: &Path,
+        mut layout: Layout,
+        packed: Packed,
+        stat: FileStat,
+        options: OpenOptions,
+    ) -> Result<Self, Kind> {
         let needed = layout.data_offset + layout.data_bytes;
         if packed == Packed::No && stat.bytes < needed {
             return Err(Kind::Truncated { found: stat.bytes, needed });

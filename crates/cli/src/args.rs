@@ -1,0 +1,445 @@
+//! The command line.
+
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+
+use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use stillframe_engine::image::CfaPattern;
+use stillframe_engine::recipe::Preset;
+use stillframe_engine::runtime::{ExecutorKind, parse_bytes};
+
+use crate::exit::EXIT_CODES;
+
+/// Turns many moving frames into one still result
+#[derive(Debug, Parser)]
+#[command(
+    name = "stillframe",
+    version,
+    after_help = EXIT_CODES,
+    after_long_help = MAIN_HELP,
+    subcommand_required = true,
+    arg_required_else_help = true
+)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+const MAIN_HELP: &str = "\
+Examples:
+  stillframe demo
+      Simulate a night, stack it, and show what came out.
+  stillframe stack lights -o result
+      Stack every FITS file of the folder `lights`.
+  stillframe stack lights -o result --bias cal/bias --dark cal/dark --flat cal/flat
+      The same with calibration frames.
+  stillframe plan stack lights -o result
+      Say what would be done, with how much memory, and do nothing.
+
+Exit codes:
+  0    done
+  1    failed
+  2    wrong usage or recipe; nothing was done
+  3    done, but more frames were lost than the recipe allows
+  130  interrupted; --resume continues";
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Stack a burst of frames of one field into one deep linear image
+    #[command(after_help = EXIT_CODES, after_long_help = STACK_HELP)]
+    Stack(Box<StackArgs>),
+    /// Say what a command would do, without doing it
+    #[command(subcommand)]
+    Plan(PlanCommand),
+    /// Make test data whose truth is known
+    #[command(subcommand)]
+    Simulate(SimulateCommand),
+    /// Show the header, the layout and the statistics of a FITS file
+    #[command(after_long_help = INSPECT_HELP)]
+    Inspect(InspectArgs),
+    /// Compare two FITS files pixel by pixel
+    #[command(after_long_help = COMPARE_HELP)]
+    Compare(CompareArgs),
+    /// Write, check and translate recipes
+    #[command(subcommand)]
+    Recipe(RecipeCommand),
+    /// Simulate a burst, stack it, and show what came out
+    #[command(after_help = EXIT_CODES, after_long_help = DEMO_HELP)]
+    Demo(DemoArgs),
+    /// Print a completion script for a shell
+    #[command(after_long_help = COMPLETIONS_HELP)]
+    Completions(CompletionsArgs),
+    /// Run units of a plan for a parent process
+    #[command(hide = true)]
+    Worker,
+}
+
+const STACK_HELP: &str = "\
+Examples:
+  stillframe stack lights -o result
+      Every FITS file of a folder.
+  stillframe stack 'night1/*.fits' 'night2/*.fits' -o result
+      Globs; quoted ones are expanded by stillframe, on every system alike.
+  stillframe stack lights -o result --bias cal/bias --dark cal/dark --flat cal/flat
+      Calibration frames: folders, globs, or one finished master each.
+  stillframe stack lights -o result --set rejection.method=none --set resampling.kernel=bilinear
+      Change single values of the recipe.
+  stillframe stack lights -o result --workers 1 --memory 1GiB
+      Less memory, the same bits.
+  stillframe stack lights -o result --resume
+      Go on where an interrupted run stopped.
+
+OUT gets stack.fits, preview.png, registration.json, report.json and telemetry files. It must be
+new or empty, unless --overwrite or --resume is given.
+
+Exit codes:
+  0    done
+  1    failed
+  2    wrong usage or recipe; nothing was done
+  3    done, but more frames were lost than the recipe allows
+  130  interrupted; --resume continues";
+
+/// Inputs, recipe and resources: what `stack` and `plan stack` share.
+#[derive(Debug, Args)]
+pub(crate) struct StackInputs {
+    /// Light frames: folders, files or globs
+    #[arg(required = true, value_name = "INPUT")]
+    pub(crate) inputs: Vec<String>,
+    /// Folder for the results
+    #[arg(short, long, value_name = "OUT")]
+    pub(crate) output: PathBuf,
+    /// Bias frames or a master bias: a folder, a file or a glob; may be repeated
+    #[arg(long, value_name = "P", help_heading = "Calibration")]
+    pub(crate) bias: Vec<String>,
+    /// Dark frames or a master dark: a folder, a file or a glob; may be repeated
+    #[arg(long, value_name = "P", help_heading = "Calibration")]
+    pub(crate) dark: Vec<String>,
+    /// Flat frames or a master flat: a folder, a file or a glob; may be repeated
+    #[arg(long, value_name = "P", help_heading = "Calibration")]
+    pub(crate) flat: Vec<String>,
+    #[command(flatten)]
+    pub(crate) recipe: RecipeArgs,
+    #[command(flatten)]
+    pub(crate) resources: ResourceArgs,
+}
+
+/// Everything that may change the result.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Recipe (may change the result)")]
+pub(crate) struct RecipeArgs {
+    /// Recipe in YAML or TOML, told by the file's ending
+    #[arg(long, value_name = "FILE")]
+    pub(crate) recipe: Option<PathBuf>,
+    /// Change one value of the recipe, as in rejection.method=none; may be repeated
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    pub(crate) set: Vec<String>,
+}
+
+/// Everything that may only change time and memory.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Resources (never change the result)")]
+pub(crate) struct ResourceArgs {
+    /// Where the work runs: threads (if not given), processes or sequential
+    #[arg(long, value_name = "NAME")]
+    pub(crate) executor: Option<ExecutorKind>,
+    /// Number of workers; if not given, most of the cores
+    #[arg(long, value_name = "N")]
+    pub(crate) workers: Option<NonZeroUsize>,
+    /// Memory to stay within, as in 2GiB; if not given, 75 % of what is free
+    #[arg(long, value_name = "SIZE", value_parser = parse_bytes)]
+    pub(crate) memory: Option<u64>,
+}
+
+/// How progress is shown.
+#[derive(Clone, Copy, Debug, Default, Args)]
+#[command(next_help_heading = "Progress")]
+pub(crate) struct ProgressArgs {
+    /// Show warnings and errors only
+    #[arg(short, long)]
+    pub(crate) quiet: bool,
+    /// Write events to standard output, one JSON object a line
+    #[arg(long)]
+    pub(crate) json_events: bool,
+}
+
+/// `stack`.
+#[derive(Debug, Args)]
+pub(crate) struct StackArgs {
+    #[command(flatten)]
+    pub(crate) inputs: StackInputs,
+    /// Replace results that are already in OUT
+    #[arg(long, help_heading = "Output", conflicts_with = "resume")]
+    pub(crate) overwrite: bool,
+    /// Go on where an interrupted run in OUT stopped; finished passes are not repeated
+    #[arg(long, help_heading = "Output")]
+    pub(crate) resume: bool,
+    #[command(flatten)]
+    pub(crate) progress: ProgressArgs,
+}
+
+/// `plan`.
+#[derive(Debug, Subcommand)]
+pub(crate) enum PlanCommand {
+    /// Print what `stack` would do: frames, passes, units, memory, bytes to read
+    #[command(after_help = EXIT_CODES)]
+    Stack(Box<PlanStackArgs>),
+}
+
+/// `plan stack`.
+#[derive(Debug, Args)]
+pub(crate) struct PlanStackArgs {
+    #[command(flatten)]
+    pub(crate) inputs: StackInputs,
+    /// Print the plan as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+const INSPECT_HELP: &str = "\
+Examples:
+  stillframe inspect result/stack.fits
+  stillframe inspect lights/frame_0001.fits.fz --json";
+
+/// `inspect`.
+#[derive(Debug, Args)]
+pub(crate) struct InspectArgs {
+    /// FITS file (.fits, .fit, .fts; .gz and .fz too)
+    pub(crate) file: PathBuf,
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+const COMPARE_HELP: &str = "\
+Examples:
+  stillframe compare run1/stack.fits run2/stack.fits
+
+Image by image and plane by plane: identical, or the largest difference and where it is, the
+root mean square of the differences, and the PSNR over the range of A. Pixels that are missing
+(NaN) in both are equal; pixels that are missing in one are counted.
+
+Exit codes:
+  0    identical
+  1    different, or one of the files cannot be read
+  2    wrong usage";
+
+/// `compare`.
+#[derive(Debug, Args)]
+pub(crate) struct CompareArgs {
+    /// First file
+    pub(crate) a: PathBuf,
+    /// Second file
+    pub(crate) b: PathBuf,
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// `recipe`.
+#[derive(Debug, Subcommand)]
+pub(crate) enum RecipeCommand {
+    /// Write a recipe with every key, its default and its meaning
+    #[command(after_long_help = RECIPE_INIT_HELP)]
+    Init(RecipeInitArgs),
+    /// Read a recipe and say what is wrong with it
+    Check(RecipeCheckArgs),
+    /// Print the JSON schema of recipes
+    Schema,
+    /// Translate a tile_compile configuration (Methodik v4)
+    #[command(after_long_help = RECIPE_IMPORT_HELP)]
+    Import(RecipeImportArgs),
+}
+
+const RECIPE_INIT_HELP: &str = "\
+Examples:
+  stillframe recipe init
+      Print a recipe with every key explained.
+  stillframe recipe init my.yaml --preset seestar
+      Write one to start from.
+
+Recipes may be written in TOML as well; stillframe tells them apart by the file's ending.";
+
+fn presets() -> impl TypedValueParser<Value = Preset> {
+    let names = Preset::ALL.map(|p| PossibleValue::new(p.name()).help(p.purpose()));
+    PossibleValuesParser::new(names)
+        .map(|name| Preset::parse(&name).expect("only names of presets are possible"))
+}
+
+/// `recipe init`.
+#[derive(Debug, Args)]
+pub(crate) struct RecipeInitArgs {
+    /// File to write, ending in .yaml or .yml; standard output if not given
+    pub(crate) file: Option<PathBuf>,
+    /// What the values are meant for
+    #[arg(long, value_name = "NAME", default_value = "default", value_parser = presets())]
+    pub(crate) preset: Preset,
+    /// Replace the file if it exists
+    #[arg(long)]
+    pub(crate) overwrite: bool,
+}
+
+/// `recipe check`.
+#[derive(Debug, Args)]
+pub(crate) struct RecipeCheckArgs {
+    /// Recipe in YAML or TOML
+    pub(crate) file: PathBuf,
+    /// Treat warnings as errors
+    #[arg(long)]
+    pub(crate) strict: bool,
+}
+
+const RECIPE_IMPORT_HELP: &str = "\
+Examples:
+  stillframe recipe import tile_compile.yaml -o stack.yaml
+
+Keys that have a counterpart are translated; every other key is named on the error stream.";
+
+/// `recipe import`.
+#[derive(Debug, Args)]
+pub(crate) struct RecipeImportArgs {
+    /// tile_compile configuration in YAML
+    pub(crate) file: PathBuf,
+    /// File to write, ending in .yaml or .yml; standard output if not given
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) output: Option<PathBuf>,
+    /// Replace the file if it exists
+    #[arg(long)]
+    pub(crate) overwrite: bool,
+}
+
+/// `simulate`.
+#[derive(Debug, Subcommand)]
+pub(crate) enum SimulateCommand {
+    /// A burst of frames of one star field, with calibration frames and the truth
+    #[command(after_long_help = SIMULATE_HELP)]
+    Burst(SimulateBurstArgs),
+}
+
+const SIMULATE_HELP: &str = "\
+Examples:
+  stillframe simulate burst -o night
+  stillframe simulate burst -o night --frames 20 --bayer RGGB --seed 7
+
+OUT gets the folders lights, bias, dark, flat and truth. The same seed gives the same bytes.";
+
+/// `simulate burst`.
+#[derive(Debug, Args)]
+pub(crate) struct SimulateBurstArgs {
+    /// Folder for the data, new or empty
+    #[arg(short, long, value_name = "OUT")]
+    pub(crate) output: PathBuf,
+    /// Number of light frames
+    #[arg(long, value_name = "N", default_value = "30")]
+    pub(crate) frames: NonZeroUsize,
+    /// Number of bias, of dark and of flat frames
+    #[arg(long, value_name = "N", default_value = "10")]
+    pub(crate) calibration: usize,
+    /// Columns of a frame
+    #[arg(long, value_name = "PIXELS", default_value = "960")]
+    pub(crate) width: NonZeroUsize,
+    /// Rows of a frame
+    #[arg(long, value_name = "PIXELS", default_value = "640")]
+    pub(crate) height: NonZeroUsize,
+    /// Bayer mosaic instead of a monochrome camera
+    #[arg(long, value_name = "PATTERN", ignore_case = true)]
+    pub(crate) bayer: Option<BayerPattern>,
+    /// Seed of every random number
+    #[arg(long, value_name = "N", default_value = "1")]
+    pub(crate) seed: u64,
+    #[command(flatten)]
+    pub(crate) resources: ResourceArgs,
+    #[command(flatten)]
+    pub(crate) progress: ProgressArgs,
+}
+
+/// Which colour sits where in the 2×2 cell at the first pixel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+#[value(rename_all = "UPPER")]
+pub(crate) enum BayerPattern {
+    /// Red first
+    Rggb,
+    /// Blue first
+    Bggr,
+    /// Green first, red to its right
+    Grbg,
+    /// Green first, blue to its right
+    Gbrg,
+}
+
+impl From<BayerPattern> for CfaPattern {
+    fn from(pattern: BayerPattern) -> Self {
+        match pattern {
+            BayerPattern::Rggb => Self::Rggb,
+            BayerPattern::Bggr => Self::Bggr,
+            BayerPattern::Grbg => Self::Grbg,
+            BayerPattern::Gbrg => Self::Gbrg,
+        }
+    }
+}
+
+const DEMO_HELP: &str = "\
+Examples:
+  stillframe demo
+  stillframe demo -o /tmp/demo --seed 7";
+
+/// `demo`.
+#[derive(Debug, Args)]
+pub(crate) struct DemoArgs {
+    /// Folder for the simulated data and the results
+    #[arg(short, long, value_name = "OUT", default_value = "stillframe-demo")]
+    pub(crate) output: PathBuf,
+    /// Seed of the simulation
+    #[arg(long, value_name = "N", default_value = "1")]
+    pub(crate) seed: u64,
+    #[command(flatten)]
+    pub(crate) resources: ResourceArgs,
+    #[command(flatten)]
+    pub(crate) progress: ProgressArgs,
+}
+
+const COMPLETIONS_HELP: &str = "\
+Examples:
+  stillframe completions bash > ~/.local/share/bash-completion/completions/stillframe
+  stillframe completions zsh > ~/.zfunc/_stillframe
+  stillframe completions fish > ~/.config/fish/completions/stillframe.fish";
+
+/// `completions`.
+#[derive(Debug, Args)]
+pub(crate) struct CompletionsArgs {
+    /// Shell to complete for
+    pub(crate) shell: clap_complete::Shell,
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn definition_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn stack_takes_several_inputs_and_repeated_values() {
+        let line =
+            "stillframe stack a b -o out --bias x --bias y --set k=1 --set l=2 --memory 2GiB";
+        let cli = Cli::try_parse_from(line.split(' ')).unwrap();
+        let Command::Stack(stack) = cli.command else { panic!("not stack") };
+        assert_eq!(stack.inputs.inputs, ["a", "b"]);
+        assert_eq!(stack.inputs.bias, ["x", "y"]);
+        assert_eq!(stack.inputs.recipe.set, ["k=1", "l=2"]);
+        assert_eq!(stack.inputs.resources.memory, Some(2 << 30));
+        assert!(!stack.overwrite && !stack.resume && !stack.progress.quiet);
+    }
+
+    #[test]
+    fn no_worker_is_refused() {
+        let line = "stillframe stack a -o out --workers 0";
+        assert!(Cli::try_parse_from(line.split(' ')).is_err());
+    }
+}

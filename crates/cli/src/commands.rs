@@ -1,0 +1,33 @@
+//! One module per command: asks the engine, shows the answer.
+
+mod compare;
+mod completions;
+mod demo;
+mod inspect;
+mod job;
+mod plan;
+mod recipe;
+mod simulate;
+mod stack;
+mod worker;
+
+use crate::args::Command;
+use crate::exit::CommandResult;
+
+/// Runs `command`.
+///
+/// # Errors
+/// The failure that ends it, with its exit code.
+pub(crate) fn run(command: Command) -> CommandResult {
+    match command {
+        Command::Stack(args) => stack::run(*args),
+        Command::Plan(command) => plan::run(command),
+        Command::Simulate(command) => simulate::run(command),
+        Command::Inspect(args) => inspect::run(&args),
+        Command::Compare(args) => compare::run(&args),
+        Command::Recipe(command) => recipe::run(command),
+        Command::Demo(args) => demo::run(&args),
+        Command::Completions(args) => completions::run(&args),
+        Command::Worker => worker::run(),
+    }
+}

@@ -1,0 +1,163 @@
+//! `stillframe stack`.
+
+use std::fmt::Write;
+
+use stillframe_engine::runtime::{Cancel, format_bytes};
+use stillframe_engine::stack::{FrameOutcome, StackError, StackOutcome, run as run_stack};
+
+use super::job;
+use crate::args::StackArgs;
+use crate::exit::{CommandResult, ExitStatus, Failure};
+use crate::interrupt;
+use crate::output;
+use crate::progress::{Progress, phase_title};
+
+/// Frames that were not used are listed one by one up to this number.
+const LISTED_FRAMES: usize = 20;
+
+pub(super) fn run(args: StackArgs) -> CommandResult {
+    let mut job = job::stack_job(args.inputs)?;
+    job.overwrite = args.overwrite;
+    job.resume = args.resume;
+    let cancel = Cancel::new();
+    let stop = cancel.clone();
+    interrupt::on_ctrl_c(move || stop.cancel())?;
+    let progress = Progress::new(args.progress);
+    let result = run_stack(&job, &progress, &cancel);
+    progress.finish()?;
+    let outcome = result.map_err(failure)?;
+    if !args.progress.quiet && !args.progress.json_events {
+        output::print(&summary(&outcome))?;
+    }
+    Ok(status(&outcome))
+}
+
+/// The exit code of a finished run.
+pub(super) fn status(outcome: &StackOutcome) -> ExitStatus {
+    if outcome.lost_too_many { ExitStatus::FramesLost } else { ExitStatus::Done }
+}
+
+/// The failure that `error` is to the user.
+pub(super) fn failure(error: StackError) -> Failure {
+    let status = match error {
+        StackError::Interrupted => ExitStatus::Interrupted,
+        StackError::Recipe(_) => ExitStatus::Usage,
+        _ => ExitStatus::Failed,
+    };
+    Failure { status, error: error.into() }
+}
+
+/// What came out, as a table.
+pub(super) fn summary(outcome: &StackOutcome) -> String {
+    let report = &outcome.report;
+    let mut rows: Vec<(&str, String)> = Vec::new();
+    rows.push(("frames", format!("{} used of {}", report.used(), report.frames.len())));
+    if let Some(figures) = &report.result {
+        if let (Some(before), Some(after)) = (figures.fwhm_in_px, figures.fwhm_out_px) {
+            rows.push(("FWHM", format!("{before:.2} px in, {after:.2} px out")));
+        }
+        let gain = if figures.noise_out > 0.0 { figures.noise_in / figures.noise_out } else { 0.0 };
+        rows.push((
+            "noise",
+            format!(
+                "{:.4} in, {:.4} out ({gain:.1} times less)",
+                figures.noise_in, figures.noise_out
+            ),
+        ));
+        let planes = if figures.planes == 1 { "mono" } else { "colour" };
+        rows.push((
+            "image",
+            format!(
+                "{}×{}, {planes}, {:.1} % covered, {:.2} % of the samples rejected",
+                figures.width,
+                figures.height,
+                100.0 * figures.covered_fraction,
+                100.0 * figures.rejected_fraction
+            ),
+        ));
+        rows.push((
+            "exposure",
+            format!(
+                "{:.0} s, worth {:.1} equal frames",
+                figures.exposure_secs, figures.effective_frames
+            ),
+        ));
+    }
+    let cpu = outcome.cpu_secs.map(|s| format!(", {s:.1} s of processor time"));
+    rows.push(("time", format!("{:.1} s{}", outcome.wall_secs, cpu.unwrap_or_default())));
+    if let Some(bytes) = outcome.peak_rss_bytes {
+        rows.push(("peak memory", format_bytes(bytes)));
+    }
+    for phase in &outcome.phases {
+        let plan = &phase.plan;
+        let s = if plan.workers == 1 { "" } else { "s" };
+        rows.push((
+            "plan",
+            format!(
+                "{}: {} worker{s} ({}), {} units, {:.1} s",
+                phase_title(&phase.phase),
+                plan.workers,
+                plan.executor,
+                plan.n_units,
+                phase.achieved.wall_secs
+            ),
+        ));
+    }
+    rows.extend(lost_frames(outcome));
+    table(&rows)
+}
+
+/// One row for each frame that was not used, up to a limit.
+fn lost_frames(outcome: &StackOutcome) -> Vec<(&'static str, String)> {
+    let mut rows: Vec<(&str, String)> = outcome
+        .report
+        .frames
+        .iter()
+        .filter_map(|frame| match &frame.outcome {
+            FrameOutcome::Used { .. } => None,
+            FrameOutcome::Skipped { reason } => {
+                Some(("skipped", format!("{}: {reason}", frame.file)))
+            }
+            FrameOutcome::Failed { reason } => {
+                Some(("failed", format!("{}: {reason}", frame.file)))
+            }
+        })
+        .collect();
+    if rows.len() > LISTED_FRAMES {
+        let more = rows.len() - LISTED_FRAMES;
+        rows.truncate(LISTED_FRAMES);
+        rows.push(("", format!("and {more} more, see report.json")));
+    }
+    rows
+}
+
+/// Rows in two columns; a title that repeats is left out.
+fn table(rows: &[(&str, String)]) -> String {
+    let mut text = String::new();
+    let mut before = "";
+    for (title, value) in rows {
+        let shown = if *title == before { "" } else { title };
+        let _ = writeln!(text, "{shown:<12} {value}");
+        before = title;
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_title_is_shown_once() {
+        let rows = [("plan", "a".to_owned()), ("plan", "b".to_owned()), ("time", "c".to_owned())];
+        assert_eq!(table(&rows), "plan         a\n             b\ntime         c\n");
+    }
+
+    #[test]
+    fn only_recipes_and_interrupts_have_codes_of_their_own() {
+        let code = |error| failure(error).status;
+        assert_eq!(code(StackError::Interrupted), ExitStatus::Interrupted);
+        assert_eq!(code(StackError::Recipe(String::new())), ExitStatus::Usage);
+        assert_eq!(code(StackError::Inputs(String::new())), ExitStatus::Failed);
+    }
+}
