@@ -1,6 +1,6 @@
 //! Hot and cold pixels: where they are, and what to put in their place.
 
-use stillframe_image::{CfaPattern, Image, Shape, mask};
+use stillframe_image::{CfaPattern, Image, Rect, Shape, mask};
 
 mod find;
 mod local;
@@ -53,6 +53,9 @@ pub struct DefectMap {
 }
 
 impl DefectMap {
+    /// Farthest neighbour of a defect, pixels.
+    pub const REACH: usize = 2 * FARTHEST;
+
     /// The map of `defects` on a sensor of `shape`; indices outside it are ignored. In a mosaic
     /// neighbours have the defect's own colour. Allocates about 50 bytes a defect.
     ///
@@ -95,13 +98,33 @@ impl DefectMap {
     /// If the image or the mask has another shape than the map.
     pub fn replace(&self, image: &mut Image<f32>, mask: &mut Image<u8>) {
         assert_eq!(image.shape(), self.shape, "the image is not of this sensor");
-        assert_eq!(mask.shape(), self.shape, "the mask is not of this sensor");
+        self.replace_in(self.shape.rect(), image, mask);
+    }
+
+    /// As [`Self::replace`], of the pixels of `rect` alone, which `image` and `mask` hold.
+    ///
+    /// A defect nearer to a border of `rect` than [`Self::REACH`] may lack neighbours that the whole
+    /// frame has: what is needed exactly must lie deeper inside, unless that is the frame's border.
+    ///
+    /// # Panics
+    /// If the image or the mask has another shape than `rect`.
+    pub fn replace_in(&self, rect: Rect, image: &mut Image<f32>, mask: &mut Image<u8>) {
+        assert_eq!(image.shape(), rect.shape(), "the image is not of this rectangle");
+        assert_eq!(mask.shape(), rect.shape(), "the mask is not of this rectangle");
+        let width = self.shape.width;
         let (pixels, bits) = (image.pixels_mut(), mask.pixels_mut());
-        for r in &self.replacements {
-            let pixel = r.pixel as usize;
+        let inside = |index: u32| {
+            let (x, y) = (index as usize % width, index as usize / width);
+            let is_in = x >= rect.x && x < rect.x_end() && y >= rect.y && y < rect.y_end();
+            is_in.then(|| (y - rect.y) * rect.width + x - rect.x)
+        };
+        let before =
+            |row: usize| self.replacements.partition_point(|r| (r.pixel as usize) < row * width);
+        for r in &self.replacements[before(rect.y)..before(rect.y_end())] {
+            let Some(pixel) = inside(r.pixel) else { continue };
             let (mut sum, mut weights, mut shared) = (0.0f64, 0.0f64, 0u8);
             for &(neighbour, weight) in &self.neighbours[r.first as usize..r.end as usize] {
-                let at = neighbour as usize;
+                let Some(at) = inside(neighbour) else { continue };
                 if bits[at] & mask::NO_DATA == 0 {
                     sum += f64::from(weight) * f64::from(pixels[at]);
                     weights += f64::from(weight);
@@ -236,5 +259,29 @@ mod tests {
         assert_eq!(bits.at(1, 1), mask::HOT | mask::COLD | mask::SATURATED);
         // one above, one below at weight 1; right ones at 1, 1/2, 1/2
         assert!((image.at(1, 1) - (2.0 + 2.0 * 60_000.0) / 4.0).abs() < 0.1);
+    }
+
+    #[test]
+    fn a_rectangle_is_mended_as_the_whole_frame_is() {
+        let shape = Shape::new(60, 80);
+        let mut rng = stillframe_image::Rng::new(11, 0, 0);
+        let pixel = |rng: &mut stillframe_image::Rng| rng.below(shape.len()) as u32;
+        let mut hot: Vec<u32> = (0..200).map(|_| pixel(&mut rng)).collect();
+        hot.sort_unstable();
+        hot.dedup();
+        let frame = Image::from_fn(shape, |_, _| rng.normal() as f32);
+        for cfa in [None, Some(CfaPattern::Grbg)] {
+            let map = DefectMap::new(shape, &Defects { hot: hot.clone(), cold: vec![] }, cfa);
+            let (mut whole, mut bits) = (frame.clone(), Image::filled(shape, 0u8));
+            map.replace(&mut whole, &mut bits);
+            let rect = Rect::new(13, 10, 50, 40);
+            let (mut part, mut part_bits) = (frame.crop(rect), Image::filled(rect.shape(), 0u8));
+            map.replace_in(rect, &mut part, &mut part_bits);
+            let r = DefectMap::REACH;
+            let deep = Rect::new(r, r, rect.width - 2 * r, rect.height - 2 * r);
+            let same = Rect::new(rect.x + r, rect.y + r, deep.width, deep.height);
+            assert_eq!(part.crop(deep), whole.crop(same));
+            assert_eq!(part_bits.crop(deep), bits.crop(same));
+        }
     }
 }
