@@ -56,17 +56,12 @@ fn less_median(rows: [&[f32]; 3], pitch: usize, out: &mut [f32]) {
     let (a, b, c) = (at(0, 0), at(0, 1), at(0, 2));
     let (d, e, f) = (at(1, 0), at(1, 1), at(1, 2));
     let (g, h, i) = (at(2, 0), at(2, 1), at(2, 2));
+    let (a, b, c, d) = (&a[..n], &b[..n], &c[..n], &d[..n]);
+    let (e, f, g, h, i) = (&e[..n], &f[..n], &g[..n], &h[..n], &i[..n]);
     for x in 0..n {
         let median = median_of_9([a[x], b[x], c[x], d[x], e[x], f[x], g[x], h[x], i[x]]);
         out[x] = e[x] - median;
     }
-}
-
-#[inline(always)]
-fn sort(v: &mut [f32; 9], i: usize, j: usize) {
-    let (a, b) = (v[i], v[j]);
-    v[i] = if b < a { b } else { a };
-    v[j] = if b < a { a } else { b };
 }
 
 /// Median of nine by 19 exchanges without a branch.
@@ -74,32 +69,23 @@ fn sort(v: &mut [f32; 9], i: usize, j: usize) {
 /// # Source
 /// Smith (1996), "Implementing median filters in XC4000E FPGAs".
 #[inline(always)]
-fn median_of_9(mut v: [f32; 9]) -> f32 {
-    const EXCHANGES: [(usize, usize); 19] = [
-        (1, 2),
-        (4, 5),
-        (7, 8),
-        (0, 1),
-        (3, 4),
-        (6, 7),
-        (1, 2),
-        (4, 5),
-        (7, 8),
-        (0, 3),
-        (5, 8),
-        (4, 7),
-        (3, 6),
-        (1, 4),
-        (2, 5),
-        (4, 7),
-        (4, 2),
-        (6, 4),
-        (4, 2),
-    ];
-    for (i, j) in EXCHANGES {
-        sort(&mut v, i, j);
-    }
-    v[4]
+fn median_of_9([a, b, c, d, e, f, g, h, i]: [f32; 9]) -> f32 {
+    let sort = |a: f32, b: f32| if b < a { (b, a) } else { (a, b) };
+    let sort_3 = |a: f32, b: f32, c: f32| {
+        let (b, c) = sort(b, c);
+        let (a, b) = sort(a, b);
+        let (b, c) = sort(b, c);
+        (a, b, c)
+    };
+    let (a, b, c) = sort_3(a, b, c);
+    let (d, e, f) = sort_3(d, e, f);
+    let (g, h, i) = sort_3(g, h, i);
+    // the largest of the least, the middle of the middle, the least of the largest
+    let low = sort(sort(a, d).1, g).1;
+    let high = sort(sort(c, f).0, i).0;
+    let (_, middle, _) = sort_3(b, e, h);
+    let (_, median, _) = sort_3(low, middle, high);
+    median
 }
 
 /// Median of the samples of `frames` at every column; the samples are reordered.
