@@ -3,7 +3,7 @@
 use stillframe_image::{Point, Transform};
 use stillframe_kernels::normalise::scale::{FluxObservation, transparency};
 use stillframe_kernels::normalise::sky::{SkyOrder, SkySurface, sky_surfaces};
-use stillframe_kernels::ops::metrics::{GlobalShares, global_weights};
+use stillframe_kernels::ops::metrics::v4::{GlobalShares, global_weights};
 use stillframe_kernels::register::joint::Joint;
 
 use super::canvas::Canvas;
