@@ -13,7 +13,7 @@ use super::wire;
 
 /// How far around a rectangle pixels must be read so that a defect inside it is replaced from the
 /// same neighbours whatever the rectangle.
-pub(super) const DEFECT_REACH: usize = 3;
+pub(super) const DEFECT_REACH: usize = DefectMap::REACH;
 
 /// A usable light frame.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -94,7 +94,7 @@ impl Burst {
     /// The burst for the first pass, which loads whole files: no frame is opened yet.
     pub(super) fn new(spec: BurstSpec) -> Self {
         let defects = Defects { hot: spec.masters.hot.clone(), cold: spec.masters.cold.clone() };
-        let defects = DefectMap::new(spec.shape, defects, spec.cfa);
+        let defects = DefectMap::new(spec.shape, &defects, spec.cfa);
         Self { sources: Vec::new(), defects, spec }
     }
 
@@ -197,9 +197,7 @@ impl Burst {
             };
             calibrate_rows(pixels.row_mut(row), rows);
         }
-        if rect == self.spec.shape.rect() {
-            self.defects.replace(pixels, mask);
-        }
+        self.defects.replace_in(rect, pixels, mask);
     }
 }
 

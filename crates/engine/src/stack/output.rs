@@ -11,7 +11,7 @@ use stillframe_io::sink::{Existing, OutputFolder, write_file};
 use stillframe_io::spool::ScratchDir;
 use stillframe_kernels::ops::background::{Background, BackgroundParams, BackgroundScratch};
 use stillframe_kernels::ops::metrics::frame_metrics;
-use stillframe_kernels::ops::noise::difference_noise;
+use stillframe_kernels::ops::noise::difference_sigma;
 use stillframe_kernels::ops::stars::{StarParams, StarScratch, detect};
 use stillframe_runtime::clock::Stopwatch;
 use stillframe_runtime::observe::Event;
@@ -245,15 +245,12 @@ fn figures(
         fwhm_in_px: (!fwhm.is_empty()).then(|| median(fwhm)),
         fwhm_out_px,
         noise_in: median(frames.iter().map(|f| f64::from(f.sigma_floor)).collect()),
-        noise_out: f64::from(difference_noise(&middle.value, &bits, NOISE_LAG)),
+        noise_out: difference_sigma(&middle.value, &bits).map_or(0.0, f64::from),
         effective_frames: effective_number(frames.iter().map(|f| f.weight.mean())),
         rejected_fraction: if samples > 0.0 { rejected / samples } else { 0.0 },
         covered_fraction: covered as f64 / shape.len().max(1) as f64,
     }
 }
-
-/// Pixels this far apart have noise of their own whatever the interpolation.
-const NOISE_LAG: usize = 8;
 
 fn sum(counts: &Image<i32>) -> f64 {
     counts.pixels().iter().map(|c| f64::from(*c)).sum()

@@ -435,7 +435,18 @@ fn solve(
             .field
             .spacing_px
             .unwrap_or((0.6 * tile_size(fwhm_px, recipe)).clamp(32.0, 160.0)),
-        probes: lattice.points(),
+        // The outer nodes of the weights lie beyond the canvas.
+        probes: lattice
+            .points()
+            .iter()
+            .map(|p| {
+                let last = |first: f64, size: usize| first + size as f64 - 1.0;
+                Point::new(
+                    p.x.min(last(canvas.first.x, region.width)),
+                    p.y.min(last(canvas.first.y, region.height)),
+                )
+            })
+            .collect(),
     };
     let mut fields = None;
     let wants_field = recipe.field.method != FieldMethod::Off;
