@@ -1,5 +1,6 @@
 //! Runs that are interrupted, and workers that are killed.
 #![cfg(target_os = "linux")]
+#![allow(clippy::unwrap_used, reason = "what cannot go on fails the test")]
 
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
