@@ -218,7 +218,7 @@ mod tests {
             file: "a.fits".into(),
             outcome: "skipped".into(),
             reason: reason.map(str::to_owned),
-            fields: Default::default(),
+            fields: std::collections::BTreeMap::default(),
         };
         assert_eq!(describe(&frame(None)), None);
         assert_eq!(describe(&frame(Some("clouds"))).unwrap(), "skipped a.fits: clouds");

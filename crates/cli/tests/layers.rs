@@ -1,5 +1,6 @@
 //! The architecture, kept by a test: which crate may use which, where unsafe code, threads,
 //! clocks and processes may occur.
+#![allow(clippy::unwrap_used, reason = "what cannot go on fails the test")]
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};

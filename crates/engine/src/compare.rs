@@ -70,7 +70,7 @@ impl ImageComparison {
         self.a == self.b && self.planes.iter().all(PlaneDifference::is_identical)
     }
 
-    /// Whether values were rounded to single precision before they were compared.
+    /// Whether values may have been rounded to single precision before they were compared.
     fn is_rounded(&self) -> bool {
         use SampleType::{F64, I32, I64, U32, U64};
         [self.a.sample, self.b.sample].iter().any(|s| matches!(s, F64 | I32 | I64 | U32 | U64))
@@ -245,7 +245,7 @@ impl fmt::Display for ImageComparison {
             writeln!(f, "  {title}: {plane}")?;
         }
         if self.is_rounded() {
-            writeln!(f, "  compared in single precision")?;
+            writeln!(f, "  compared in single precision (24 bits)")?;
         }
         if !self.cards.is_empty() {
             writeln!(f, "  header cards that differ: {}", self.cards.join(", "))?;

@@ -1,5 +1,7 @@
 //! `stillframe simulate`.
 
+use std::fmt::Write;
+
 use stillframe_engine::io::Existing;
 use stillframe_engine::runtime::Cancel;
 use stillframe_engine::simulate::{
@@ -63,7 +65,7 @@ fn next_step(args: &SimulateBurstArgs, files: &BurstFiles) -> String {
     let mut command = format!("stillframe stack {folder}/lights -o {folder}/result");
     for (name, paths) in [("bias", &files.bias), ("dark", &files.dark), ("flat", &files.flat)] {
         if !paths.is_empty() {
-            command += &format!(" --{name} {folder}/{name}");
+            let _ = write!(command, " --{name} {folder}/{name}");
         }
     }
     format!(

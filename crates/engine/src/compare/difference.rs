@@ -95,7 +95,9 @@ impl PlaneDifference {
             }
             total.n_common += row.len();
             sums.push(sum_fixed_f64(&row));
-            row.iter_mut().for_each(|d| *d *= *d);
+            for d in &mut row {
+                *d *= *d;
+            }
             squares.push(sum_fixed_f64(&row));
         }
         if total.n_common > 0 {

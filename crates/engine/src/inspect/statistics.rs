@@ -80,7 +80,9 @@ impl ValueStatistics {
         let n = values.len() as f64;
         let mut wide: Vec<f64> = values.iter().map(|&v| f64::from(v)).collect();
         let mean = sum_fixed_f64(&wide) / n;
-        wide.iter_mut().for_each(|v| *v = (*v - mean) * (*v - mean));
+        for v in &mut wide {
+            *v = (*v - mean) * (*v - mean);
+        }
         let sigma = (sum_fixed_f64(&wide) / n).sqrt();
         let min = values.iter().copied().min_by(f32::total_cmp)?;
         let max = values.iter().copied().max_by(f32::total_cmp)?;

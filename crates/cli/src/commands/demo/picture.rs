@@ -50,6 +50,8 @@ fn middle(path: &Path) -> anyhow::Result<Image<f32>> {
     let mut sorted: Vec<f32> = part.pixels().iter().copied().filter(|v| v.is_finite()).collect();
     sorted.sort_by(f32::total_cmp);
     let median = sorted.get(sorted.len() / 2).copied().unwrap_or(0.0);
-    part.pixels_mut().iter_mut().for_each(|v| *v -= median);
+    for v in part.pixels_mut() {
+        *v -= median;
+    }
     Ok(part)
 }
