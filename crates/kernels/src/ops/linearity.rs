@@ -62,26 +62,27 @@ pub enum Linearity {
 /// The answer is an opinion: it is the caller's to warn, and nobody's to drop frames by.
 pub fn judge(background: &Background, stars: &[Star]) -> Linearity {
     let widening = widening(stars);
-    if let Some(slope) = &widening {
-        if slope.value > WIDENING && slope.value > SIGNIFICANCE * slope.sigma {
-            let reason = format!(
-                "stars widen with brightness: d ln FWHM / d ln peak is {:.3} ± {:.3} over {} stars, a \
+    if let Some(slope) = &widening
+        && slope.value > WIDENING
+        && slope.value > SIGNIFICANCE * slope.sigma
+    {
+        let reason = format!(
+            "stars widen with brightness: d ln FWHM / d ln peak is {:.3} ± {:.3} over {} stars, a \
                  linear frame has 0",
-                slope.value, slope.sigma, slope.n
-            );
-            return Linearity::Stretched { reason };
-        }
+            slope.value, slope.sigma, slope.n
+        );
+        return Linearity::Stretched { reason };
     }
-    let noise = noise_slope(background);
-    if let Some(slope) = &noise {
-        if slope.value < FALLING_NOISE && -slope.value > SIGNIFICANCE * slope.sigma {
-            let reason = format!(
-                "noise falls where light rises: d ln noise² / d ln level is {:.1} ± {:.1}, a linear \
+    if let Some(slope) = noise_slope(background)
+        && slope.value < FALLING_NOISE
+        && -slope.value > SIGNIFICANCE * slope.sigma
+    {
+        let reason = format!(
+            "noise falls where light rises: d ln noise² / d ln level is {:.1} ± {:.1}, a linear \
                  frame has 0 to 1",
-                slope.value, slope.sigma
-            );
-            return Linearity::Stretched { reason };
-        }
+            slope.value, slope.sigma
+        );
+        return Linearity::Stretched { reason };
     }
     match widening {
         Some(slope) if slope.value + CLEARANCE * slope.sigma <= WIDENING => Linearity::Linear {
@@ -160,7 +161,9 @@ fn robust_slope(points: &[(f64, f64)], least: f64) -> Option<Slope> {
     let value = stats::median_f64(&mut slopes)?;
     let mut residuals: Vec<f64> = points.iter().map(|p| p.1 - value * p.0).collect();
     let offset = stats::median_f64(&mut residuals)?;
-    residuals.iter_mut().for_each(|r| *r = (*r - offset).abs());
+    for r in &mut residuals {
+        *r = (*r - offset).abs();
+    }
     let scatter = stats::median_f64(&mut residuals)? * stats::SIGMA_PER_MAD;
     let n = points.len() as f64;
     let mean = points.iter().map(|p| p.0).sum::<f64>() / n;

@@ -136,7 +136,7 @@ fn value(key: i32) -> f64 {
 fn clipped(sorted: &[i32], sums: &mut Vec<(f64, f64)>) -> Option<(f32, f32)> {
     let n = sorted.len();
     let middle = |lo: usize, hi: usize| {
-        (value(sorted[(lo + hi - 1) / 2]) + value(sorted[(lo + hi) / 2])) * 0.5
+        0.5 * (value(sorted[(lo + hi - 1) / 2]) + value(sorted[usize::midpoint(lo, hi)]))
     };
     // moments about the median, so that differences of the running sums stay exact enough
     let pivot = middle(0, n);
