@@ -269,11 +269,15 @@ fn every_region_is_served_before_any_gets_a_second_helping() {
 }
 
 #[test]
-fn wide_stars_are_found_by_a_filter_of_their_own() {
-    let (image, truth) = field(Shape::new(500, 500), 80, Model::round(8.0, 3.2), 9_000.0, 1);
-    let stars = stars_of(&image);
-    let found = truth.iter().filter(|&&t| nearest(&stars, t).is_some()).count();
-    assert!(found * 100 >= truth.len() * 95, "{found} of {}", truth.len());
+fn wide_and_narrow_stars_are_found_by_a_filter_of_their_own() {
+    for (fwhm, flux) in [(8.0, 9_000.0), (1.5, 2_000.0)] {
+        let (image, truth) = field(Shape::new(500, 500), 80, Model::round(fwhm, 3.2), flux, 1);
+        let stars = stars_of(&image);
+        let found = truth.iter().filter(|&&t| nearest(&stars, t).is_some()).count();
+        assert!(found * 100 >= truth.len() * 95, "FWHM {fwhm}: {found} of {}", truth.len());
+        let width = median(stars.iter().map(|s| f64::from(s.fwhm_px)).collect());
+        assert!((width / fwhm - 1.0).abs() < 0.1, "FWHM {fwhm}: {width}");
+    }
 }
 
 #[test]
