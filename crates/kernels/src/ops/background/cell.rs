@@ -136,10 +136,10 @@ fn value(key: i32) -> f64 {
 /// spread evenly between the middles to their neighbours.
 fn middle_between_steps(sorted: &[i32], lo: usize, hi: usize) -> f64 {
     let half = 0.5 * (lo + hi) as f64;
-    let at = sorted[usize::midpoint(lo, hi)];
+    let (before, at) = (sorted[(lo + hi - 1) / 2], sorted[usize::midpoint(lo, hi)]);
     let here = value(at);
-    if (lo + hi) % 2 == 0 && sorted[(lo + hi) / 2 - 1] != at {
-        return 0.5 * (value(sorted[(lo + hi) / 2 - 1]) + here);
+    if before != at {
+        return 0.5 * (value(before) + here);
     }
     let first = sorted.partition_point(|&k| k < at);
     let end = sorted.partition_point(|&k| k <= at);
