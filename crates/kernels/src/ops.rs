@@ -10,3 +10,6 @@ pub mod metrics;
 pub mod noise;
 pub mod stars;
 pub mod stats;
+
+#[cfg(test)]
+mod simulated;

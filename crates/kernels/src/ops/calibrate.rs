@@ -161,7 +161,7 @@ pub fn flat_correction(
         let scales = [scale(0), scale(1)];
         for (x, (out, &value)) in inverse.row_mut(y).iter_mut().zip(flat.row(y)).enumerate() {
             let response = value / scales[x & 1];
-            if response >= LEAST_RESPONSE && response <= 1.0 / LEAST_RESPONSE {
+            if (LEAST_RESPONSE..=1.0 / LEAST_RESPONSE).contains(&response) {
                 *out = 1.0 / response;
             } else {
                 cold.push((y * width + x) as u32);

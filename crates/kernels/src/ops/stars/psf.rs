@@ -8,6 +8,8 @@ use crate::ops::stats;
 
 /// Stars that the typical one is made of.
 const STARS: usize = 80;
+/// Candidates that are asked at most: in a crowd few are alone.
+const MOST_ASKED: usize = 600;
 /// Fewest that make one.
 const LEAST_STARS: usize = 3;
 /// Faintest that count.
@@ -129,7 +131,7 @@ pub(super) fn typical(
     sigma: f64,
 ) -> Option<Psf> {
     let mut stars: Vec<(Point, f64, f64)> = Vec::with_capacity(STARS);
-    for (rank, c) in candidates.iter().enumerate() {
+    for (rank, c) in candidates.iter().enumerate().take(MOST_ASKED) {
         if stars.len() == STARS || c.snr < LEAST_SNR {
             break;
         }
