@@ -12,13 +12,14 @@ use stillframe_kernels::combine::{
     ClippedMean, Combination, Combined, Combiner, NoiseModel, Rejection, RejectionMethod,
     SampleStack, SampleWeights,
 };
-use stillframe_kernels::warp::{Drizzle, Geometry, Grid, Source, WarpKernel, Warper};
+use stillframe_kernels::warp::{Drizzle, Geometry, GreenPlane, Grid, Source, WarpKernel, Warper};
 
 const SHAPE: Shape = Shape::new(1096, 1936);
 
 fn main() {
     let n_frames = std::env::args().nth(1).and_then(|n| n.parse().ok()).unwrap_or(60);
     warps();
+    green();
     if std::env::args().nth(2).is_some() {
         return;
     }
@@ -89,8 +90,9 @@ fn warps() {
             "warp {kernel:?}: {linear:.1} ms/frame, clamped {clamped:.1}, without field {rigid:.1}"
         );
     }
-    for pixfrac in [1.0, 0.6] {
-        let mut drizzle = Drizzle::new(pixfrac);
+    for (name, mut drizzle) in
+        [("square 1", Drizzle::square(1.0)), ("cubic 1.2", Drizzle::cubic(1.2))]
+    {
         for filter in [None, Some(Colour::Red), Some(Colour::Green)] {
             let cfa = filter.map(|colour| (CfaPattern::Rggb, colour));
             let ms = timed(|| {
@@ -100,9 +102,16 @@ fn warps() {
                     drizzle.drizzle(&source, cfa, &geometry, &grid, rect, out);
                 }
             });
-            println!("drizzle {pixfrac} {filter:?}: {ms:.1} ms/frame");
+            println!("drizzle {name} {filter:?}: {ms:.1} ms/frame");
         }
     }
+}
+
+fn green() {
+    let image = noise_image(1);
+    let mut plane = GreenPlane::new();
+    let ms = timed(|| plane.fill(&Source::whole(&image), CfaPattern::Rggb));
+    println!("green plane: {ms:.1} ms/frame");
 }
 
 /// Side of the blocks that the canvas is cut into.
