@@ -12,6 +12,7 @@ use multiversion::multiversion;
 use stillframe_image::{Image, Point, Shape, Transform, Vec2};
 
 use self::sample::warp_row;
+pub(crate) use self::sample::{TAPS, interpolation};
 use super::solve::Normal;
 
 /// Deformation that is looked for.
@@ -95,9 +96,9 @@ pub(crate) struct Limits {
     pub(crate) tolerance_px: f64,
     /// Farthest that the centre may move from the start, pixels.
     pub(crate) max_distance_px: f64,
-    /// How firmly the linear part of an affine warp is held at 0, in units of the information that
-    /// the image has on the shift.
-    pub(crate) stiffness: f64,
+    /// Expected displacement of the template's edges by the linear part of an affine warp, pixels:
+    /// the standard deviation of a prior about 0.
+    pub(crate) edge_px: f64,
 }
 
 /// Where the iteration ended.
@@ -142,9 +143,11 @@ pub(crate) struct EccScratch {
     sorted: Vec<f32>,
 }
 
-/// Residuals count in full up to this many standard deviations: 95 % efficient for normal ones
-/// (Huber 1964, doi:10.1214/aoms/1177703732).
-const HUBER: f64 = 1.345;
+/// Residuals count in full up to this many standard deviations of the sky (Huber 1964,
+/// doi:10.1214/aoms/1177703732), plus this part of the template: a star is noisier than the sky and
+/// never quite its model, a cosmic ray is where no star is.
+const HUBER: f64 = 3.0;
+const HUBER_RELATIVE: f32 = 0.3;
 /// Longest step, pixels: the linearisation holds for about the radius of a star.
 const MAX_STEP_PX: f64 = 1.5;
 /// Smallest share of the template's weight that must find valid pixels.
@@ -186,12 +189,12 @@ fn iterate<const N: usize>(
         }
         let (gain, offset) = match gain_offset {
             Some(known) => known,
-            None => regression(template, scratch).ok_or(Failure::Undetermined)?,
+            None => first_regression(template, scratch).ok_or(Failure::Undetermined)?,
         };
-        reweight(template, gain, offset, scratch);
+        let sigma = reweight(template, gain, offset, scratch);
         let mut normal = normal_equations::<N>(template, scratch, centre, unit);
         if N == 8 {
-            hold(&mut normal, &transform, gain, unit, limits.stiffness);
+            hold(&mut normal, &transform, gain, unit, sigma / limits.edge_px);
         }
         let solution = normal.solve().ok_or(Failure::Undetermined)?;
         let (gain, offset) = (solution[N - 2], solution[N - 1]);
@@ -236,19 +239,25 @@ fn warp_all(
     stillframe_image::sum_fixed(&scratch.valid)
 }
 
-/// Gain and offset without deformation.
-fn regression(template: &Template, scratch: &EccScratch) -> Option<(f64, f64)> {
-    let (mut sums, w) = (Normal::<2>::new(), &scratch.valid);
-    for ((t, m), w) in template.image.pixels().iter().zip(&scratch.warped).zip(w) {
-        if *w > 0.0 {
+/// Gain and offset without deformation. The first guess is 0, so that a bright cosmic ray counts no
+/// more than a star before it is known to be none.
+fn first_regression(template: &Template, scratch: &mut EccScratch) -> Option<(f64, f64)> {
+    const ROUNDS: usize = 4;
+    let (mut gain, mut offset) = (0.0, 0.0);
+    for _ in 0..ROUNDS {
+        reweight(template, gain, offset, scratch);
+        let mut sums = Normal::<2>::new();
+        let pixels = template.image.pixels().iter().zip(&scratch.warped).zip(&scratch.weights);
+        for ((t, m), w) in pixels {
             sums.add(&[f64::from(*t), 1.0], f64::from(*m), f64::from(*w));
         }
+        [gain, offset] = sums.solve()?;
     }
-    sums.solve().map(|s| (s[0], s[1]))
+    Some((gain, offset))
 }
 
-/// Residuals of the model and Huber weights.
-fn reweight(template: &Template, gain: f64, offset: f64, scratch: &mut EccScratch) {
+/// Residuals of the model and Huber weights; returns the standard deviation of the sky's residuals.
+fn reweight(template: &Template, gain: f64, offset: f64, scratch: &mut EccScratch) -> f64 {
     /// Residuals from which their scale is taken.
     const SAMPLES: usize = 4096;
     let n = scratch.warped.len();
@@ -272,7 +281,12 @@ fn reweight(template: &Template, gain: f64, offset: f64, scratch: &mut EccScratc
         1.4826 * f64::from(*scratch.sorted.select_nth_unstable_by(middle, f32::total_cmp).1)
     };
     let limit = (HUBER * scale) as f32;
-    huber(&scratch.residuals, &scratch.valid, limit, &mut scratch.weights);
+    huber(
+        [&scratch.residuals, &scratch.valid, template.image.pixels()],
+        [limit, HUBER_RELATIVE * gain as f32],
+        &mut scratch.weights,
+    );
+    scale
 }
 
 #[multiversion(targets("x86_64+avx2"))]
@@ -283,9 +297,14 @@ fn residuals(warped: &[f32], template: &[f32], gain: f32, offset: f32, out: &mut
 }
 
 #[multiversion(targets("x86_64+avx2"))]
-fn huber(residuals: &[f32], valid: &[f32], limit: f32, weights: &mut [f32]) {
-    for ((w, r), v) in weights.iter_mut().zip(residuals).zip(valid) {
+fn huber(
+    [residuals, valid, template]: [&[f32]; 3],
+    [sky, relative]: [f32; 2],
+    weights: &mut [f32],
+) {
+    for (((w, r), v), t) in weights.iter_mut().zip(residuals).zip(valid).zip(template) {
         let size = r.abs();
+        let limit = sky + (relative * t).abs();
         *w = if size > limit { v * (limit / size) } else { *v };
     }
 }
@@ -400,11 +419,12 @@ fn hold<const N: usize>(
     transform: &Transform,
     gain: f64,
     unit: f64,
-    stiffness: f64,
+    firmness: f64,
 ) {
     let m = &transform.m;
     let linear = [m[0][0] - 1.0, m[0][1], m[1][0], m[1][1] - 1.0];
-    let information = stiffness * 0.5 * (normal.matrix[0][0] + normal.matrix[1][1]);
+    // Both in units of the gain.
+    let information = (firmness / gain) * (firmness / gain);
     for (i, part) in linear.into_iter().enumerate() {
         normal.matrix[2 + i][2 + i] += information;
         // The step is taken off the warp: a step of `part · unit` would bring it to 0.
@@ -525,7 +545,7 @@ mod tests {
     #[test]
     fn known_warps_are_found() {
         let limits =
-            Limits { max_iterations: 50, tolerance_px: 1e-4, max_distance_px: 5.0, stiffness: 0.0 };
+            Limits { max_iterations: 50, tolerance_px: 1e-4, max_distance_px: 5.0, edge_px: 10.0 };
         let mut scratch = EccScratch::default();
         let centre = Point::new(49.5, 44.5);
         let about_centre = |t: Transform| {
@@ -563,7 +583,7 @@ mod tests {
     fn what_cannot_be_aligned_is_refused() {
         let shape = Shape::new(40, 40);
         let limits =
-            Limits { max_iterations: 20, tolerance_px: 1e-3, max_distance_px: 3.0, stiffness: 0.0 };
+            Limits { max_iterations: 20, tolerance_px: 1e-3, max_distance_px: 3.0, edge_px: 10.0 };
         let mut scratch = EccScratch::default();
         let blobs = blobs(shape, &Transform::IDENTITY, 1);
         let mut run = |template: Image<f32>, moving: Image<f32>, valid: f32| {

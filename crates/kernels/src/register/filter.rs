@@ -3,6 +3,8 @@
 use multiversion::multiversion;
 use stillframe_image::{Image, math};
 
+use super::ecc::TAPS;
+
 /// Symmetric kernel of a Gaussian: the middle, then one side, cut at three standard deviations;
 /// its sum is 1.
 fn gaussian(sigma_px: f64) -> Vec<f32> {
@@ -53,9 +55,18 @@ impl BandPass {
         self.noise_gain
     }
 
-    /// Pixels on each side that the filter looks at.
-    pub(crate) fn reach(&self) -> usize {
-        self.wide.len() - 1
+    /// Variance that white noise of variance 1 keeps when, after the filter, it is interpolated
+    /// with these weights of the neighbours along x and along y.
+    pub(crate) fn interpolated_noise_gain(&self, x: [f32; TAPS], y: [f32; TAPS]) -> f64 {
+        // Products of kernels that are separable: narrow², narrow · wide, wide².
+        let products = |taps: [f32; TAPS]| {
+            let (n, w) = (convolved(&self.narrow, taps), convolved(&self.wide, taps));
+            let shift = (w.len() - n.len()) / 2;
+            let dot = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f64>();
+            [dot(&n, &n), dot(&n, &w[shift..]), dot(&w, &w)]
+        };
+        let (x, y) = (products(x), products(y));
+        x[0] * y[0] - 2.0 * x[1] * y[1] + x[2] * y[2]
     }
 
     /// Filters `image` into `out`; beyond the border the outermost pixels are repeated.
@@ -74,6 +85,18 @@ impl BandPass {
             *o -= w;
         }
     }
+}
+
+/// The kernel whose middle and one side is `half`, convolved with the taps of an interpolation.
+fn convolved(half: &[f32], taps: [f32; TAPS]) -> Vec<f64> {
+    let radius = half.len() - 1;
+    let mut out = vec![0.0; 2 * radius + TAPS];
+    for i in 0..=2 * radius {
+        for (j, tap) in taps.iter().enumerate() {
+            out[i + j] += f64::from(half[i.abs_diff(radius)]) * f64::from(*tap);
+        }
+    }
+    out
 }
 
 /// `image` convolved with the separable kernel whose middle and one side is `kernel`.
@@ -166,5 +189,18 @@ mod tests {
         filter.run(&noise, &mut out, &mut scratch);
         let power: f64 = out.pixels().iter().map(|v| f64::from(v * v)).sum::<f64>() / 40_000.0;
         assert!((power / filter.noise_gain() - 1.0).abs() < 0.05);
+        let none = [0.0, 0.0, 1.0, 0.0, 0.0, 0.0];
+        assert!(
+            (filter.interpolated_noise_gain(none, none) / filter.noise_gain() - 1.0).abs() < 1e-6
+        );
+        let half = [0.0, 0.0, 0.5, 0.5, 0.0, 0.0];
+        let mut power = 0.0;
+        for y in 0..199 {
+            for x in 0..199 {
+                let sum = out.at(x, y) + out.at(x + 1, y) + out.at(x, y + 1) + out.at(x + 1, y + 1);
+                power += f64::from(sum * sum) / 16.0 / (199.0 * 199.0);
+            }
+        }
+        assert!((power / filter.interpolated_noise_gain(half, half) - 1.0).abs() < 0.05);
     }
 }
