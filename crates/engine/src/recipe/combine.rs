@@ -179,7 +179,7 @@ pub struct ColourRecipe {
 
 impl Default for ColourRecipe {
     fn default() -> Self {
-        Self { method: ColourMethod::Auto, min_frames_for_drizzle: 12, pixfrac: 1.0 }
+        Self { method: ColourMethod::Auto, min_frames_for_drizzle: 30, pixfrac: 1.0 }
     }
 }
 

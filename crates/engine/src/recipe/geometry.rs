@@ -162,7 +162,7 @@ impl Default for FieldRecipe {
             method: FieldMethod::Auto,
             min_burst_frames: 10,
             spacing_px: None,
-            max_sigma_px: 0.15,
+            max_sigma_px: 0.3,
             tile: TileRecipe::default(),
             iterations: 3,
             convergence: 1e-3,

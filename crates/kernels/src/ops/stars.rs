@@ -92,11 +92,21 @@ pub struct StarParams {
     /// Electrons per unit of the image, for the shot noise of the stars in the standard errors;
     /// left out if not given.
     pub gain_e_per_unit: Option<f32>,
+    /// Variance that the making of the image has added to the stars, square pixels, taken out of
+    /// `fwhm_px`: 0 for raw pixels, [`GREEN_PLANE_VARIANCE`](crate::ops::demosaic::GREEN_PLANE_VARIANCE)
+    /// for the green of a mosaic.
+    pub blur_variance_px2: f32,
 }
 
 impl Default for StarParams {
     fn default() -> Self {
-        Self { threshold_sigma: 5.0, fwhm_px: None, max_stars: 1500, gain_e_per_unit: None }
+        Self {
+            threshold_sigma: 5.0,
+            fwhm_px: None,
+            max_stars: 1500,
+            gain_e_per_unit: None,
+            blur_variance_px2: 0.0,
+        }
     }
 }
 
@@ -166,9 +176,8 @@ pub fn detect(
         }
     }
     spread(&mut scratch.candidates, shape, params.max_stars);
-    let gain = params.gain_e_per_unit;
     let mut measure =
-        measure::Measure::new(&scratch.residual, mask, psf, f64::from(noise_gain), gain);
+        measure::Measure::new(&scratch.residual, mask, psf, f64::from(noise_gain), params);
     let mut stars = Vec::with_capacity(params.max_stars.min(scratch.candidates.len()));
     for candidate in &scratch.candidates {
         if stars.len() == params.max_stars {
@@ -212,7 +221,7 @@ fn search(sigma: f64, params: &StarParams, scratch: &mut StarScratch) -> f32 {
     let gain = filter::noise_gain(filtered, noise, sigma, values);
     filter::maxima(filtered, noise, sigma, params.threshold_sigma * gain, candidates);
     for c in candidates.iter_mut() {
-        c.snr /= gain;
+        c.snr = c.rise / gain;
     }
     candidates.sort_by(|a, b| b.snr.total_cmp(&a.snr));
     gain

@@ -21,8 +21,10 @@ const RING: f64 = 4.5;
 pub(super) struct Candidate {
     pub(super) x: u32,
     pub(super) y: u32,
-    /// Filtered value above its surroundings in units of the noise of a pixel: the
-    /// signal-to-noise ratio if the noise is white.
+    /// Filtered value above its surroundings in units of the noise of a pixel.
+    pub(super) rise: f32,
+    /// The same in units of the filtered noise: the signal-to-noise ratio. As large as `rise` if
+    /// the noise is white.
     pub(super) snr: f32,
 }
 
@@ -184,8 +186,8 @@ pub(super) fn maxima(
             for x in (0..marks.len()).filter(|&k| marks[k] != 0).map(|k| block * BLOCK + k) {
                 let rise = rows[1][x] - ring_median(filtered, x, y, &ring);
                 if rise > limits[x] {
-                    let snr = rise / limits[x] * threshold;
-                    found.push(Candidate { x: x as u32, y: y as u32, snr });
+                    let rise = rise / limits[x] * threshold;
+                    found.push(Candidate { x: x as u32, y: y as u32, rise, snr: rise });
                 }
             }
         }

@@ -5,7 +5,7 @@ use stillframe_image::{Image, Point, mask};
 use super::filter::Candidate;
 use super::psf::{self, Axes, Psf};
 use super::window::{Moments, Window};
-use super::{Star, flag};
+use super::{Star, StarParams, flag};
 use crate::ops::stats;
 
 /// Radius of the aperture in units of the frame's FWHM: 92 % of a β = 3.2 star.
@@ -42,6 +42,7 @@ pub(super) struct Measure<'a> {
     /// Standard deviation of the filtered noise over that of a pixel.
     noise_gain: f64,
     units_per_electron: f64,
+    blur: f64,
     window: Window,
     free_window: Window,
     ring: Vec<(i64, i64)>,
@@ -62,9 +63,10 @@ impl<'a> Measure<'a> {
         bits: &'a Image<u8>,
         psf: Psf,
         noise_gain: f64,
-        gain_e_per_unit: Option<f32>,
+        params: &StarParams,
     ) -> Self {
-        let fwhm = psf.fwhm(psf.sigma * psf.sigma);
+        // apertures and rings follow the blurred stars
+        let fwhm = psf.fwhm(psf.sigma * psf.sigma, 0.0);
         let (inner, outer) = (SKY_RING.0 * fwhm, SKY_RING.1 * fwhm);
         let reach = outer.ceil() as i64;
         let mut ring = Vec::new();
@@ -83,7 +85,8 @@ impl<'a> Measure<'a> {
             bits,
             psf,
             noise_gain,
-            units_per_electron: gain_e_per_unit.map_or(0.0, |g| 1.0 / f64::from(g)),
+            units_per_electron: params.gain_e_per_unit.map_or(0.0, |g| 1.0 / f64::from(g)),
+            blur: f64::from(params.blur_variance_px2),
             window: Window::new(psf.sigma),
             free_window: Window::new(psf.sigma),
             ring,
@@ -100,7 +103,7 @@ impl<'a> Measure<'a> {
         let top = psf::peak(self.residual, c.x as usize, c.y as usize);
         let top = f64::from(top) - sky.level;
         // noise makes the brightest pixel of a faint star brighter by about one σ and a half
-        let sharpest = psf::sharpest_star(self.psf.sigma) * f64::from(c.snr) + 1.5;
+        let sharpest = psf::sharpest_star(self.psf.sigma) * f64::from(c.rise) + 1.5;
         if top > sharpest * noise {
             return None;
         }
@@ -132,7 +135,7 @@ impl<'a> Measure<'a> {
             flux: flux as f32,
             flux_sigma: flux_variance.sqrt() as f32,
             peak: top as f32,
-            fwhm_px: self.psf.fwhm(axes.variance()) as f32,
+            fwhm_px: self.psf.fwhm(axes.variance(), self.blur) as f32,
             roundness: axes.roundness() as f32,
             angle_rad: axes.angle_rad as f32,
             flags,

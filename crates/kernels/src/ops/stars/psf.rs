@@ -19,6 +19,13 @@ const SIGMAS: std::ops::RangeInclusive<f64> = 0.5..=8.0;
 /// Variance of a pixel's box, square pixels: what sampling adds to a star's second moment.
 pub(super) const PIXEL_VARIANCE: f64 = 1.0 / 12.0;
 
+/// Squared FWHM that a blur adds to a Moffat star per unit of its variance: 8.6 for β = 3.2, 9.3
+/// for 2.5, 7.9 for 4.5, whatever the FWHM (8 ln 2 for a Gaussian). By numerical convolution with
+/// the kernel of the green plane.
+const FWHM2_PER_BLUR: f64 = 8.6;
+/// What is left at least when the pixel's part is taken from a star's variance, square pixels.
+const LEAST_VARIANCE: f64 = 0.04;
+
 /// FWHM of a Moffat profile over the standard deviation of the window that adapts to it, for
 /// 1/β = 0, 0.1, … 0.5 (0 is a Gaussian). By numerical integration of the definition: the
 /// second moment under the window is half the window's variance.
@@ -40,9 +47,11 @@ pub(super) struct Psf {
 }
 
 impl Psf {
-    /// FWHM that a star has whose adapted window has this variance.
-    pub(super) fn fwhm(&self, variance: f64) -> f64 {
-        self.fwhm_per_sigma * (variance - PIXEL_VARIANCE).max(0.04).sqrt()
+    /// FWHM that a star had before a `blur` of this variance, whose adapted window now has
+    /// `variance`.
+    pub(super) fn fwhm(&self, variance: f64, blur: f64) -> f64 {
+        let squared = self.fwhm_per_sigma.powi(2) * (variance - PIXEL_VARIANCE).max(LEAST_VARIANCE);
+        (squared - FWHM2_PER_BLUR * blur).max(LEAST_VARIANCE).sqrt()
     }
 
     /// A round star of this FWHM with the wings that the atmosphere makes (β = 3.3).
@@ -90,8 +99,7 @@ impl Axes {
     }
 }
 
-/// Brightest pixel of a point source over its signal-to-noise ratio in a filter of width
-/// `sigma` above which it is a hot pixel or a cosmic ray.
+/// Brightest pixel of a point source over its value in a filter of width `sigma` above which it is a hot pixel or a cosmic ray.
 ///
 /// A star reaches `1 / (√π σ)` (a quarter more if it is cuspy and centred), a single pixel
 /// `√π σ`; two pixels in a row about 1.2.
@@ -131,7 +139,7 @@ pub(super) fn typical(
         let at = Point::new(f64::from(c.x), f64::from(c.y));
         let (x, y) = (c.x as usize, c.y as usize);
         let top = peak(residual, x, y) / noise.at(x, y);
-        if f64::from(top) > sharpest_star(sigma) * f64::from(c.snr) {
+        if f64::from(top) > sharpest_star(sigma) * f64::from(c.rise) {
             continue;
         }
         stars.extend(adapt(residual, at, sigma));
@@ -256,7 +264,8 @@ fn mean_profile(residual: &Image<f32>, stars: &[(Point, f64, f64)], sigma: f64) 
 /// Weighted squared difference between the mean profile and a pixel-integrated Moffat profile of
 /// exponent 1 / `inverse_beta`, of free height and of the width that the window asks for.
 fn misfit(bins: &[Bin], sigma: f64, inverse_beta: f64) -> f64 {
-    let fwhm = factor(inverse_beta * 10.0) * (sigma * sigma - PIXEL_VARIANCE).max(0.04).sqrt();
+    let fwhm =
+        factor(inverse_beta * 10.0) * (sigma * sigma - PIXEL_VARIANCE).max(LEAST_VARIANCE).sqrt();
     let model = |r2: f64| pixel_moffat(r2, fwhm, inverse_beta);
     let (mut vm, mut mm, mut vv) = (0.0, 0.0, 0.0);
     for &(r2, value, n) in bins {

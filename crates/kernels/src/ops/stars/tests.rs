@@ -186,6 +186,29 @@ fn elongation_and_its_direction_are_measured() {
 }
 
 #[test]
+fn the_green_of_a_mosaic_has_the_stars_of_the_sky() {
+    use crate::ops::demosaic::{GREEN_PLANE_VARIANCE, green_plane};
+    let params = StarParams { blur_variance_px2: GREEN_PLANE_VARIANCE, ..StarParams::default() };
+    for fwhm in [2.5, 3.0, 4.0] {
+        let model = Model::round(fwhm, 3.2);
+        let (mosaic, truth) = field(Shape::new(400, 400), 50, model, 12_000.0 * fwhm, 4);
+        let mut green = Image::filled(mosaic.shape(), 0.0);
+        green_plane(&mosaic, stillframe_image::CfaPattern::Grbg, &mut green);
+        let stars = run(&green, &Image::filled(mosaic.shape(), 0), &params);
+        let mut squares = Vec::new();
+        for &at in &truth {
+            let star = nearest(&stars, at).expect("a bright star is found");
+            let (d, s) = (star.position - at, f64::from(star.position_sigma_px));
+            squares.push(d.norm_squared() / (2.0 * s * s));
+        }
+        let got = median(stars.iter().map(|s| f64::from(s.fwhm_px)).collect());
+        assert!((got / fwhm - 1.0).abs() < 0.04, "{fwhm}: {got}");
+        let rms = (squares.iter().sum::<f64>() / squares.len() as f64).sqrt();
+        assert!((rms - 1.0).abs() < 0.25, "{fwhm}: {rms}");
+    }
+}
+
+#[test]
 fn noise_has_no_stars() {
     let stars = stars_of(&noise_only(Shape::new(1000, 1000), 4));
     assert!(stars.len() <= 2, "{}", stars.len());
