@@ -671,10 +671,10 @@ pub(super) fn resampling(
         (Some(cfa), ColourMethod::Auto) if !few => ColourMode::Mosaic(cfa),
         (Some(cfa), ColourMethod::Auto | ColourMethod::Demosaic) => ColourMode::Demosaic(cfa),
     };
-    let resample = match (colour, &recipe.drizzle) {
-        (_, Some(d)) => Resample::Drizzle { pixfrac: d.pixfrac },
-        (ColourMode::Mosaic(_), None) => Resample::Drizzle { pixfrac: recipe.colour.pixfrac },
-        (_, None) => Resample::Warp { kernel: kernel(recipe) },
+    let resample = match (colour, &recipe.drizzle, recipe.colour.pixfrac) {
+        (_, Some(d), _) => Resample::Drizzle { pixfrac: d.pixfrac },
+        (ColourMode::Mosaic(_), None, Some(pixfrac)) => Resample::Drizzle { pixfrac },
+        (_, None, _) => Resample::Warp { kernel: kernel(recipe) },
     };
     (colour, resample)
 }
