@@ -156,10 +156,10 @@ fn add_row(
         let (v, w) = (values[i], weights[i]);
         let ok = is_accepted(v, centre[i], low[i], high[i], signal[i], noise);
         let counts = ok & (w > 0.0);
-        let w = f64::from(if counts { w } else { 0.0 });
-        let v = f64::from(if counts { v } else { 0.0 });
-        weighted[i] += w * v;
-        weight[i] += w;
+        let kept_weight = f64::from(if counts { w } else { 0.0 });
+        let kept_value = f64::from(if counts { v } else { 0.0 });
+        weighted[i] += kept_weight * kept_value;
+        weight[i] += kept_weight;
         coverage[i] += u32::from(counts);
         let out = u32::from(!ok & !v.is_nan());
         rejected[i] += out;
