@@ -140,7 +140,7 @@ pub(super) fn measure(
 
 #[derive(Debug, thiserror::Error)]
 enum MeasureError {
-    #[error(transparent)]
+    #[error("{}", .0.kind)]
     Read(#[from] ReadError),
     #[error(transparent)]
     Spool(#[from] WriteError),
