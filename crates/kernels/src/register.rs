@@ -1,0 +1,3 @@
+//! Where a frame lies on the reference.
+
+pub mod flow;
