@@ -4,6 +4,9 @@
 //! to the right, `v` down the rows, both in pixels of the full-resolution frame.
 
 pub mod params;
+mod plain;
+mod pyramid;
+mod taps;
 
 pub use params::{Backend, ConstAssumption, FlowError, FlowParams, Positions, Quality};
 
@@ -32,6 +35,7 @@ pub struct Flow {
     params: FlowParams,
     shape: Shape,
     channels: usize,
+    reference: Vec<Image<f32>>,
 }
 
 impl Flow {
@@ -44,7 +48,7 @@ impl Flow {
             return Err(FlowError::Empty { shape, channels });
         }
         params.validate(channels)?;
-        Ok(Self { params, shape, channels })
+        Ok(Self { params, shape, channels, reference: Vec::new() })
     }
 
     /// The parameters.
@@ -57,7 +61,9 @@ impl Flow {
     /// # Errors
     /// [`FlowError::Shape`] if it does not have the announced planes.
     pub fn set_reference(&mut self, reference: &[Image<f32>]) -> Result<(), FlowError> {
-        self.check("the reference", reference)
+        self.check("the reference", reference)?;
+        self.reference = reference.to_vec();
+        Ok(())
     }
 
     /// The displacement of `frame` against the reference, started from `start` (zero if `None`).
@@ -71,7 +77,12 @@ impl Flow {
         start: Option<&FlowField>,
     ) -> Result<FlowField, FlowError> {
         self.check("the frame", frame)?;
-        Ok(start.cloned().unwrap_or_else(|| FlowField::zero(self.shape)))
+        let problem = plain::Problem {
+            params: &self.params,
+            reference: &self.reference,
+            weight_maps: &[],
+        };
+        Ok(plain::flow(&problem, frame, start))
     }
 
     fn check(&self, what: &'static str, planes: &[Image<f32>]) -> Result<(), FlowError> {

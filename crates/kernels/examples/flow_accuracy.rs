@@ -1,0 +1,156 @@
+//! Accuracy and time of the optical flow on a recording whose motion is known.
+//!
+//! `flow_accuracy FOLDER [frames=N] [repeat=N] [other=FILE] [key=value]...`
+//!
+//! FOLDER holds little-endian float32 planes without header: `refp.f32` (C×H×W, preprocessed
+//! reference), `movp.f32` (T×C×H×W, preprocessed frames), `gt.f32` (T×2×H×W, true u and v), and
+//! `shape.txt` with the numbers T C H W. The keys are those of `FlowParams`. Prints the mean
+//! end-point error inside a margin of 25 pixels and in the margin, and the least time per frame.
+#![allow(clippy::print_stdout, clippy::unwrap_used, reason = "a tool for developers")]
+
+use std::fs;
+use std::path::Path;
+use std::time::Instant;
+
+use stillframe_image::{Image, Shape};
+use stillframe_kernels::register::flow::{Backend, ConstAssumption, Flow, FlowParams, Positions};
+
+const MARGIN: usize = 25;
+
+fn planes(path: &Path, shape: Shape) -> Vec<Image<f32>> {
+    let bytes = fs::read(path).unwrap();
+    let values: Vec<f32> =
+        bytes.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect();
+    values.chunks_exact(shape.len()).map(|p| Image::from_vec(shape, p.to_vec())).collect()
+}
+
+/// Seconds that this thread has run, or that have passed where the system does not say.
+fn cpu_seconds(started: Instant) -> f64 {
+    fs::read_to_string("/proc/thread-self/schedstat")
+        .ok()
+        .and_then(|s| s.split_whitespace().next()?.parse::<f64>().ok())
+        .map_or_else(|| started.elapsed().as_secs_f64(), |ns| ns * 1e-9)
+}
+
+fn set(params: &mut FlowParams, key: &str, value: &str) {
+    let number = || value.parse::<f64>().unwrap();
+    let whole = || value.parse::<usize>().unwrap();
+    let list = || value.split(',').map(|v| v.parse().unwrap()).collect::<Vec<f64>>();
+    match key {
+        "alpha" => {
+            let a = list();
+            params.alpha = [a[0], *a.last().unwrap()];
+        }
+        "levels" => params.levels = whole(),
+        "min_level" => params.min_level = whole(),
+        "eta" => params.eta = number(),
+        "iterations" => params.iterations = whole(),
+        "update_lag" => params.update_lag = whole(),
+        "a_data" => params.a_data = list(),
+        "a_smooth" => params.a_smooth = number(),
+        "weight" => params.weight = list(),
+        "gnc_schedule" => params.gnc_schedule = list(),
+        "warping_steps" => params.warping_steps = whole(),
+        "backend" => {
+            params.backend = match value {
+                "variational" => Backend::Variational,
+                _ => Backend::Reference,
+            };
+        }
+        "const_assumption" => {
+            params.const_assumption = match value {
+                "gc" => ConstAssumption::Gradient,
+                "gray" => ConstAssumption::Gray,
+                _ => ConstAssumption::Census,
+            };
+        }
+        "positions" => {
+            params.positions =
+                if value == "exact" { Positions::Exact } else { Positions::Thirtyseconds };
+        }
+        _ => panic!("unknown key {key}"),
+    }
+}
+
+fn main() {
+    let started = Instant::now();
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    let folder = Path::new(&args[0]);
+    let mut params = FlowParams::default();
+    let (mut n_frames, mut repeat, mut other) = (usize::MAX, 1, None);
+    for arg in &args[1..] {
+        let (key, value) = arg.split_once('=').unwrap();
+        match key {
+            "frames" => n_frames = value.parse().unwrap(),
+            "repeat" => repeat = value.parse().unwrap(),
+            "other" => other = Some(value.to_owned()),
+            _ => set(&mut params, key, value),
+        }
+    }
+    let numbers: Vec<usize> = fs::read_to_string(folder.join("shape.txt"))
+        .unwrap()
+        .split_whitespace()
+        .map(|n| n.parse().unwrap())
+        .collect();
+    let (channels, shape) = (numbers[1], Shape::new(numbers[2], numbers[3]));
+    let reference = planes(&folder.join("refp.f32"), shape);
+    let movie = planes(&folder.join("movp.f32"), shape);
+    let truth = planes(&folder.join("gt.f32"), shape);
+    let other = other.map(|name| planes(&folder.join(name), shape));
+
+    let mut flow = Flow::new(params, shape, channels).unwrap();
+    flow.set_reference(&reference).unwrap();
+    let (mut inside, mut border, mut worst) = (Vec::new(), Vec::new(), 0.0f64);
+    let (mut least, mut distance) = (f64::MAX, Vec::new());
+    for (t, frame) in movie.chunks_exact(channels).take(n_frames).enumerate() {
+        let mut field = None;
+        for _ in 0..repeat {
+            let before = cpu_seconds(started);
+            field = Some(flow.compute(frame, None).unwrap());
+            least = least.min(cpu_seconds(started) - before);
+        }
+        let field = field.unwrap();
+        let error = |x, y, truth: &[Image<f32>]| {
+            let du = f64::from(field.u.at(x, y) - truth[0].at(x, y));
+            let dv = f64::from(field.v.at(x, y) - truth[1].at(x, y));
+            (du * du + dv * dv).sqrt()
+        };
+        let before = inside.len();
+        for y in 0..shape.height {
+            for x in 0..shape.width {
+                let e = error(x, y, &truth[2 * t..]);
+                let deep = |i: usize, n: usize| i >= MARGIN && i + MARGIN < n;
+                if deep(x, shape.width) && deep(y, shape.height) {
+                    inside.push(e);
+                } else {
+                    border.push(e);
+                }
+                if let Some(other) = &other {
+                    distance.push(error(x, y, &other[2 * t..]));
+                }
+            }
+        }
+        worst = worst.max(mean(&inside[before..]));
+    }
+    print!(
+        "EPE {:.4} (95 % {:.3}) worst frame {worst:.4} border {:.4}  {:.2} ms",
+        mean(&inside),
+        quantile(&mut inside, 0.95),
+        mean(&border),
+        1e3 * least
+    );
+    if !distance.is_empty() {
+        let (p99, max) = (quantile(&mut distance, 0.99), quantile(&mut distance, 1.0));
+        print!("  distance mean {:.2e} p99 {p99:.2e} max {max:.2e}", mean(&distance));
+    }
+    println!();
+}
+
+fn mean(values: &[f64]) -> f64 {
+    values.iter().sum::<f64>() / values.len() as f64
+}
+
+fn quantile(values: &mut [f64], q: f64) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values[((values.len() - 1) as f64 * q) as usize]
+}
