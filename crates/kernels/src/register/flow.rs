@@ -4,13 +4,22 @@
 //! to the right, `v` down the rows, both in pixels of the full-resolution frame.
 
 pub mod params;
+mod lanes;
+mod median;
 mod plain;
 mod pyramid;
+mod resize;
+mod skew;
 mod taps;
+mod variational;
+mod warp;
 
+pub use warp::{Interpolation, register, valid};
 pub use params::{Backend, ConstAssumption, FlowError, FlowParams, Positions, Quality};
 
 use stillframe_image::{Image, Shape};
+
+use self::variational::Variational;
 
 /// A displacement for every pixel: `registered(x, y) = frame(x + u, y + v)`.
 #[derive(Clone, Debug, PartialEq)]
@@ -35,7 +44,13 @@ pub struct Flow {
     params: FlowParams,
     shape: Shape,
     channels: usize,
-    reference: Vec<Image<f32>>,
+    engine: Engine,
+}
+
+#[derive(Clone, Debug)]
+enum Engine {
+    Variational(Variational),
+    Reference(Vec<Image<f32>>),
 }
 
 impl Flow {
@@ -48,7 +63,13 @@ impl Flow {
             return Err(FlowError::Empty { shape, channels });
         }
         params.validate(channels)?;
-        Ok(Self { params, shape, channels, reference: Vec::new() })
+        let engine = match params.backend {
+            Backend::Variational => {
+                Engine::Variational(Variational::new(&params, shape, channels))
+            }
+            Backend::Reference => Engine::Reference(Vec::new()),
+        };
+        Ok(Self { params, shape, channels, engine })
     }
 
     /// The parameters.
@@ -62,7 +83,10 @@ impl Flow {
     /// [`FlowError::Shape`] if it does not have the announced planes.
     pub fn set_reference(&mut self, reference: &[Image<f32>]) -> Result<(), FlowError> {
         self.check("the reference", reference)?;
-        self.reference = reference.to_vec();
+        match &mut self.engine {
+            Engine::Variational(engine) => engine.set_reference(reference),
+            Engine::Reference(fixed) => *fixed = reference.to_vec(),
+        }
         Ok(())
     }
 
@@ -77,12 +101,16 @@ impl Flow {
         start: Option<&FlowField>,
     ) -> Result<FlowField, FlowError> {
         self.check("the frame", frame)?;
-        let problem = plain::Problem {
-            params: &self.params,
-            reference: &self.reference,
-            weight_maps: &[],
-        };
-        Ok(plain::flow(&problem, frame, start))
+        let mut out = FlowField::zero(self.shape);
+        match &mut self.engine {
+            Engine::Variational(engine) => engine.compute(frame, start, &mut out),
+            Engine::Reference(reference) => {
+                let problem =
+                    plain::Problem { params: &self.params, reference, weight_maps: &[] };
+                out = plain::flow(&problem, frame, start);
+            }
+        }
+        Ok(out)
     }
 
     fn check(&self, what: &'static str, planes: &[Image<f32>]) -> Result<(), FlowError> {
