@@ -1,12 +1,13 @@
 //! Accuracy and time of the optical flow on a recording whose motion is known.
 //!
-//! `flow_accuracy FOLDER [frames=N] [repeat=N] [other=FILE] [key=value]...`
+//! `flow_accuracy FOLDER [frames=N] [repeat=N] [other=FILE] [save=FILE] [key=value]...`
 //!
 //! FOLDER holds little-endian float32 planes without header: `refp.f32` (C×H×W, preprocessed
 //! reference), `movp.f32` (T×C×H×W, preprocessed frames), `gt.f32` (T×2×H×W, true u and v), and
 //! `shape.txt` with the numbers T C H W. The keys are those of `FlowParams`. Prints the mean
 //! end-point error inside a margin of 25 pixels and in the margin, the mean
-//! CPU time per frame and the least wall time.
+//! CPU time per frame and the least wall time. `other`, a file in FOLDER laid out as `gt.f32`, is
+//! compared; `save` is written so.
 #![allow(clippy::print_stdout, clippy::unwrap_used, reason = "a tool for developers")]
 
 use std::fs;
@@ -78,13 +79,15 @@ fn main() {
     let args: Vec<String> = std::env::args().skip(1).collect();
     let folder = Path::new(&args[0]);
     let mut params = FlowParams::default();
-    let (mut n_frames, mut repeat, mut other) = (usize::MAX, 1, None);
+    let (mut n_frames, mut repeat, mut other, mut save) = (usize::MAX, 1, None, None);
+    let mut saved = Vec::new();
     for arg in &args[1..] {
         let (key, value) = arg.split_once('=').unwrap();
         match key {
             "frames" => n_frames = value.parse().unwrap(),
             "repeat" => repeat = value.parse().unwrap(),
             "other" => other = Some(value.to_owned()),
+            "save" => save = Some(value.to_owned()),
             _ => set(&mut params, key, value),
         }
     }
@@ -113,6 +116,11 @@ fn main() {
             runs += 1.0;
         }
         let field = field.unwrap();
+        if save.is_some() {
+            for value in field.u.pixels().iter().chain(field.v.pixels()) {
+                saved.extend_from_slice(&value.to_le_bytes());
+            }
+        }
         let error = |x, y, truth: &[Image<f32>]| {
             let du = f64::from(field.u.at(x, y) - truth[0].at(x, y));
             let dv = f64::from(field.v.at(x, y) - truth[1].at(x, y));
@@ -134,6 +142,9 @@ fn main() {
             }
         }
         worst = worst.max(mean(&inside[before..]));
+    }
+    if let Some(name) = save {
+        fs::write(name, saved).unwrap();
     }
     print!(
         "EPE {:.4} (95 % {:.3}) worst frame {worst:.4} border {:.4}  {:.2} ms CPU, least {:.2} ms",
