@@ -15,7 +15,9 @@ use std::path::Path;
 use std::time::Instant;
 
 use stillframe_image::{Image, Shape};
-use stillframe_kernels::register::flow::{Backend, ConstAssumption, Flow, FlowParams, Positions};
+use stillframe_kernels::register::flow::{
+    Backend, ConstAssumption, Definition, Flow, FlowField, FlowParams, Positions,
+};
 
 const MARGIN: usize = 25;
 
@@ -52,6 +54,12 @@ fn set(params: &mut FlowParams, key: &str, value: &str) {
         "a_smooth" => params.a_smooth = number(),
         "weight" => params.weight = list(),
         "gnc_schedule" => params.gnc_schedule = list(),
+        "relaxation" => params.relaxation = number(),
+        "refinements" => params.refinements = whole(),
+        "definition" => {
+            params.definition =
+                if value == "original" { Definition::Original } else { Definition::Repaired };
+        }
         "warping_steps" => params.warping_steps = whole(),
         "backend" => {
             params.backend = match value {
@@ -107,15 +115,14 @@ fn main() {
     let (mut inside, mut border, mut worst) = (Vec::new(), Vec::new(), 0.0f64);
     let (mut least, mut cpu, mut runs, mut distance) = (f64::MAX, 0.0, 0.0, Vec::new());
     for (t, frame) in movie.chunks_exact(channels).take(n_frames).enumerate() {
-        let mut field = None;
+        let mut field = FlowField::zero(shape);
         for _ in 0..repeat {
             let (before, clock) = (cpu_seconds(started), Instant::now());
-            field = Some(flow.compute(frame, None).unwrap());
+            flow.compute_into(frame, None, &mut field).unwrap();
             least = least.min(clock.elapsed().as_secs_f64());
             cpu += cpu_seconds(started) - before;
             runs += 1.0;
         }
-        let field = field.unwrap();
         if save.is_some() {
             for value in field.u.pixels().iter().chain(field.v.pixels()) {
                 saved.extend_from_slice(&value.to_le_bytes());

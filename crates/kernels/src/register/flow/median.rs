@@ -57,21 +57,27 @@ pub(crate) fn median(skew: &Skew, src: &[f32], dst: &mut [f32], scratch: &mut Me
 #[multiversion::multiversion(targets("x86_64+avx512f+avx512vl", "x86_64+avx2"))]
 fn run(skew: &Skew, src: &[f32], dst: &mut [f32], columns: &mut [Column], per_diagonal: usize) {
     let n_diagonals = skew.n_diagonals() as isize;
-    let slot = |sum: isize| (sum + 5) as usize % 5 * per_diagonal;
     for newest in -2..n_diagonals + 2 {
         // Every group that a pixel within two diagonals needs.
         let from = skew.diagonal(newest.max(2) - 2).first / LANES;
         let end = skew.diagonal((newest + 2).min(n_diagonals - 1)).end.div_ceil(LANES);
-        let sorted = &mut columns[slot(newest)..][from..end];
+        let sorted = &mut columns[(newest + 5) as usize % 5 * per_diagonal..][from..end];
         let n = sorted.len() * LANES;
-        let rows: [&[Group]; 5] = std::array::from_fn(|r| {
+        let mut rows: [&[Group]; 5] = [&[]; 5];
+        for (r, row) in rows.iter_mut().enumerate() {
             let dy = r as isize - 2;
             let start = skew.diagonal(newest + dy).origin as isize + (from * LANES) as isize + dy;
-            src[start as usize..start as usize + n].as_chunks().0
-        });
+            *row = src[start as usize..start as usize + n].as_chunks().0;
+        }
         for (i, out) in sorted.iter_mut().enumerate() {
             for l in 0..LANES {
-                let five = sort_five([0, 1, 2, 3, 4].map(|r| rows[r][i][l]));
+                let five = sort_five([
+                    rows[0][i][l],
+                    rows[1][i][l],
+                    rows[2][i][l],
+                    rows[3][i][l],
+                    rows[4][i][l],
+                ]);
                 for r in 0..5 {
                     out[r][l] = five[r];
                 }
@@ -84,9 +90,11 @@ fn run(skew: &Skew, src: &[f32], dst: &mut [f32], columns: &mut [Column], per_di
         let span = skew.span(centre as usize);
         let first = skew.diagonal(centre).first / LANES;
         let out = groups_mut(&mut dst[span]);
-        let around: [&[Column]; 5] = std::array::from_fn(|c| {
-            &columns[slot(centre + c as isize - 2)..][first..first + out.len()]
-        });
+        let mut around: [&[Column]; 5] = [&[]; 5];
+        for (c, part) in around.iter_mut().enumerate() {
+            *part = &columns[(centre + c as isize + 3) as usize % 5 * per_diagonal..]
+                [first..first + out.len()];
+        }
         for (i, out) in out.iter_mut().enumerate() {
             for l in 0..LANES {
                 let mut v = [0.0; 25];

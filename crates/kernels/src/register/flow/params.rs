@@ -65,6 +65,18 @@ pub enum Positions {
     Thirtyseconds,
 }
 
+/// Whether two quirks of the definition are kept.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Definition {
+    /// Pixels that would come from outside the frame take the reference's value, which holds the
+    /// flow where it is; a starting field is not applied to the frame at the coarsest level.
+    #[default]
+    Original,
+    /// Pixels from outside the frame say nothing about the flow; a starting field is applied.
+    Repaired,
+}
+
 /// Everything about a flow that may change a bit of it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -100,6 +112,17 @@ pub struct FlowParams {
     pub warping_steps: usize,
     /// Sampling positions inside the pyramid.
     pub positions: Positions,
+    /// Over-relaxation of the sweeps, in (0, 2).
+    pub relaxation: f64,
+    /// Further solutions per level in which only the increment, not the whole flow, has to be
+    /// smooth: a large `alpha` then suppresses noise without flattening the motion. Not together
+    /// with `gnc_schedule`.
+    ///
+    /// # Source
+    /// Osher, Burger, Goldfarb, Xu & Yin (2005), doi:10.1137/040605412 (iterated regularisation).
+    pub refinements: usize,
+    /// Quirks of the definition.
+    pub definition: Definition,
 }
 
 impl Default for FlowParams {
@@ -120,6 +143,9 @@ impl Default for FlowParams {
             gnc_schedule: Vec::new(),
             warping_steps: 10,
             positions: Positions::default(),
+            relaxation: 1.95,
+            refinements: 0,
+            definition: Definition::default(),
         }
     }
 }
@@ -139,7 +165,9 @@ pub enum FlowError {
         needed: &'static str,
     },
     /// There is no pixel or no channel.
-    #[error("a flow needs at least one pixel and one channel; found {channels} channels of {shape}")]
+    #[error(
+        "a flow needs at least one pixel and one channel; found {channels} channels of {shape}"
+    )]
     Empty {
         /// Size of the frames.
         shape: Shape,
@@ -147,8 +175,10 @@ pub enum FlowError {
         channels: usize,
     },
     /// Frames, weights or a starting field do not have the shape that the flow was made for.
-    #[error("{what} has {found_channels} planes of {found}, but the flow was made for \
-             {needed_channels} of {needed}")]
+    #[error(
+        "{what} has {found_channels} planes of {found}, but the flow was made for \
+             {needed_channels} of {needed}"
+    )]
     Shape {
         /// Which input.
         what: &'static str,
@@ -173,7 +203,8 @@ impl FlowParams {
     /// [`FlowError::Parameter`] names the first field that is out of range.
     pub fn validate(&self, channels: usize) -> Result<(), FlowError> {
         let positive = |v: f64| v > 0.0 && v.is_finite();
-        let fail = |field, found: String, needed| Err(FlowError::Parameter { field, found, needed });
+        let fail =
+            |field, found: String, needed| Err(FlowError::Parameter { field, found, needed });
         if !self.alpha.iter().all(|&a| positive(a)) {
             return fail("alpha", format!("{:?}", self.alpha), "above 0");
         }
@@ -214,6 +245,12 @@ impl FlowParams {
         let ends = g.first() == Some(&0.0) && g.last() == Some(&1.0);
         if !(g.is_empty() || (g.len() >= 2 && rises && ends)) {
             return fail("gnc_schedule", format!("{g:?}"), "a rising list from 0 to 1");
+        }
+        if !g.is_empty() && self.refinements > 0 {
+            return fail("refinements", self.refinements.to_string(), "0 with a gnc_schedule");
+        }
+        if !(positive(self.relaxation) && self.relaxation < 2.0) {
+            return fail("relaxation", self.relaxation.to_string(), "above 0 and below 2");
         }
         Ok(())
     }

@@ -12,7 +12,7 @@ use stillframe_image::Image;
 use self::images::{Grid, enlarge, median_5x5, resize, warp};
 use self::solve::{Robustness, System};
 use super::FlowField;
-use super::params::FlowParams;
+use super::params::{Definition, FlowParams};
 use super::pyramid::{Level, levels};
 
 /// Everything that is the same for all frames.
@@ -24,7 +24,11 @@ pub(super) struct Problem<'a> {
 }
 
 /// The displacement of `frame` against the reference of `problem`.
-pub(super) fn flow(problem: &Problem, frame: &[Image<f32>], start: Option<&FlowField>) -> FlowField {
+pub(super) fn flow(
+    problem: &Problem,
+    frame: &[Image<f32>],
+    start: Option<&FlowField>,
+) -> FlowField {
     let params = problem.params;
     let shape = problem.reference[0].shape();
     let (mut u, mut v) = start.map_or_else(
@@ -37,7 +41,10 @@ pub(super) fn flow(problem: &Problem, frame: &[Image<f32>], start: Option<&FlowF
         for (i, level) in levels(params, shape).iter().enumerate() {
             u = resize(&u, level.shape);
             v = resize(&v, level.shape);
-            solve_level(problem, frame, level, Step { beta, is_coarsest: i == 0 }, &mut u, &mut v);
+            let is_unwarped = i == 0
+                && params.gnc_schedule.is_empty()
+                && !(start.is_some() && params.definition == Definition::Repaired);
+            solve_level(problem, frame, level, Step { beta, is_unwarped }, &mut u, &mut v);
         }
         if u.shape() != shape {
             u = enlarge(&u, shape);
@@ -51,7 +58,8 @@ pub(super) fn flow(problem: &Problem, frame: &[Image<f32>], start: Option<&FlowF
 #[derive(Clone, Copy)]
 struct Step {
     beta: f64,
-    is_coarsest: bool,
+    /// Whether the frame is compared as it is at first.
+    is_unwarped: bool,
 }
 
 fn solve_level(
@@ -81,23 +89,31 @@ fn solve_level(
         beta: step.beta,
     };
     let is_graduated = !params.gnc_schedule.is_empty();
+    let term = params.const_assumption;
     let has_median = level.shape.height.min(level.shape.width) > 5;
-    for _ in 0..if is_graduated { params.warping_steps } else { 1 } {
+    let rounds = if is_graduated { params.warping_steps } else { 1 + params.refinements };
+    for round in 0..rounds {
         let tensors: Vec<_> = fixed
             .iter()
             .zip(&moving)
             .map(|(fixed, moving)| {
-                let warped = if step.is_coarsest && !is_graduated {
-                    moving.clone()
-                } else {
-                    warp(moving, fixed, u, v, level.spacing, params.positions)
-                };
-                tensor::tensor(params.const_assumption, fixed, &warped, level.spacing)
+                if round == 0 && step.is_unwarped {
+                    return tensor::tensor(term, fixed, moving, level.spacing);
+                }
+                let warped = warp(moving, fixed, u, v, level.spacing, params.positions);
+                let mut tensor = tensor::tensor(term, fixed, &warped, level.spacing);
+                if params.definition == Definition::Repaired {
+                    tensor::forget_outside(&mut tensor, u, v, level.spacing);
+                }
+                tensor
             })
             .collect();
-        let system = System { tensors: &tensors, weights: &weights, u, v, level };
-        let (mut du, mut dv) =
-            solve::solve(&system, &robustness, params.iterations, params.update_lag);
+        // A refinement bends the increment only.
+        let zero = Grid::filled(level.shape, 0.0);
+        let is_refinement = !is_graduated && round > 0;
+        let (bent_u, bent_v) = if is_refinement { (&zero, &zero) } else { (&*u, &*v) };
+        let system = System { tensors: &tensors, weights: &weights, u: bent_u, v: bent_v, level };
+        let (mut du, mut dv) = solve::solve(&system, &robustness, params);
         if has_median && !is_graduated {
             du = median_5x5(&du);
             dv = median_5x5(&dv);

@@ -72,7 +72,10 @@ mod tests {
             assert_eq!(coarsest(n), 9, "{n}");
         }
         let all = levels(&FlowParams::default(), Shape::new(512, 512));
-        assert_eq!((all.len(), all[18].shape, all[18].spacing), (19, Shape::new(512, 512), [1.0; 2]));
+        assert_eq!(
+            (all.len(), all[18].shape, all[18].spacing),
+            (19, Shape::new(512, 512), [1.0; 2])
+        );
         assert_eq!(all[18].alpha, [1.5; 2]);
         assert!((all[17].alpha[0] - 1.5 / 0.8f64.sqrt()).abs() < 1e-12);
     }

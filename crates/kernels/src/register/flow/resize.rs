@@ -182,11 +182,7 @@ mod tests {
                 let src = random(from, i as u64);
                 let sigma = antialias_sigma([from.height, from.width], [to.height, to.width]);
                 let taps = |n_in, n_out| Taps::resize(n_in, n_out, sigma);
-                let want = plain(
-                    &src,
-                    &taps(from.height, to.height),
-                    &taps(from.width, to.width),
-                );
+                let want = plain(&src, &taps(from.height, to.height), &taps(from.width, to.width));
                 let mut got = vec![0.0; to.len()];
                 let resizer = Resizer::pyramid(from, to);
                 resizer.run(src.pixels(), &mut got, &mut ResizeScratch::default());

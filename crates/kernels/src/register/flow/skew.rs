@@ -113,7 +113,13 @@ impl Skew {
 impl Skew {
     /// The groups of diagonal `sum`, each pixel replaced by the one `dx` columns and `dy` rows away.
     #[inline(always)]
-    pub(crate) fn window<'a>(&self, plane: &'a [f32], sum: usize, dx: isize, dy: isize) -> &'a [Group] {
+    pub(crate) fn window<'a>(
+        &self,
+        plane: &'a [f32],
+        sum: usize,
+        dx: isize,
+        dy: isize,
+    ) -> &'a [Group] {
         let (row, n) = self.diagonal(sum as isize).groups();
         let there = self.diagonal(sum as isize + dx + dy);
         let start = (there.origin as isize + row as isize + dy) as usize;
@@ -166,7 +172,7 @@ impl Skew {
             let y = block * LANES;
             let n = width - (LANES - 1);
             let block_rows = &mut rows[y * width..(y + LANES) * width];
-            let mut lines: [&mut [f32]; LANES] = {
+            let lines: [&mut [f32]; LANES] = {
                 let mut split = block_rows.chunks_exact_mut(width);
                 std::array::from_fn(|l| {
                     &mut split.next().expect("the block has as many rows")[LANES - 1 - l..][..n]

@@ -3,6 +3,7 @@
 use stillframe_image::{Image, Shape};
 
 use super::FlowField;
+use super::lanes::{Group, LANES};
 use super::params::Positions;
 
 /// How a frame is sampled between its pixels.
@@ -61,9 +62,22 @@ pub(crate) struct Warp {
     pub(crate) positions: Positions,
 }
 
+/// Where the pixels of a group are sampled.
+#[derive(Clone, Copy)]
+struct Places {
+    /// Pixel above and to the left of each position.
+    column: [i32; LANES],
+    row: [i32; LANES],
+    /// Weights of the columns and rows at -1, 0, 1, 2 from there.
+    wx: [Group; 4],
+    wy: [Group; 4],
+    /// 1 where the position lies inside the frame, 0 elsewhere.
+    is_inside: Group,
+}
+
 /// Weights of the samples at -1, 0, 1, 2 for a position `f` in [0, 1) past sample 0.
 #[inline(always)]
-pub(crate) fn cubic_weights(f: f32) -> [f32; 4] {
+fn cubic_weights(f: f32) -> [f32; 4] {
     const A: f32 = -0.75;
     let g = 1.0 - f;
     [
@@ -74,72 +88,150 @@ pub(crate) fn cubic_weights(f: f32) -> [f32; 4] {
     ]
 }
 
-fn linear_weights(f: f32) -> [f32; 4] {
-    [0.0, 1.0 - f, f, 0.0]
+/// `p` rounded to whole 32nds, ties to even, for 0 ≤ p < 2^17.
+#[inline(always)]
+fn round_to_32nds(p: f32) -> f32 {
+    // Adding and subtracting it rounds to a whole number.
+    const ROUND: f32 = 8_388_608.0;
+    ((32.0 * p + ROUND) - ROUND) / 32.0
 }
 
 impl Warp {
     /// Writes `moving(x + u · per_spacing, y + v · per_spacing)`, or `fixed` outside, to `out`.
     pub(crate) fn run(&self, moving: &[f32], fixed: &[f32], u: &[f32], v: &[f32], out: &mut [f32]) {
-        match self.interpolation {
-            Interpolation::Cubic => self.sample(moving, fixed, u, v, out, cubic_weights),
-            Interpolation::Linear => self.sample(moving, fixed, u, v, out, linear_weights),
-        }
+        sample(self, moving, fixed, u, v, out);
     }
 
-    fn sample(
-        &self,
-        moving: &[f32],
-        fixed: &[f32],
-        u: &[f32],
-        v: &[f32],
-        out: &mut [f32],
-        weights: impl Fn(f32) -> [f32; 4],
-    ) {
-        let Shape { height, width } = self.shape;
-        let (last_x, last_y) = ((width - 1) as f32, (height - 1) as f32);
-        let round = |p: f32| match self.positions {
-            Positions::Exact => p,
-            Positions::Thirtyseconds => (32.0 * p).round_ties_even() / 32.0,
+    /// Writes to `mask` 1 for every pixel whose position is between the outermost pixel centres and
+    /// 0 for the others; returns whether there are others.
+    pub(crate) fn mask(&self, u: &[f32], v: &[f32], mask: &mut [f32]) -> bool {
+        mask_outside(self, u, v, mask)
+    }
+
+    #[inline(always)]
+    fn places(&self, x: usize, y: usize, u: &Group, v: &Group) -> Places {
+        let (width, height) = (self.shape.width as f32, self.shape.height as f32);
+        let [per_x, per_y] = self.per_spacing;
+        let is_coarse = self.positions == Positions::Thirtyseconds;
+        let is_linear = self.interpolation == Interpolation::Linear;
+        let mut places = Places {
+            column: [0; LANES],
+            row: [0; LANES],
+            wx: [[0.0; LANES]; 4],
+            wy: [[0.0; LANES]; 4],
+            is_inside: [0.0; LANES],
         };
-        let rows = out.chunks_exact_mut(width).zip(fixed.chunks_exact(width));
-        let flows = u.chunks_exact(width).zip(v.chunks_exact(width));
-        for (y, ((out, fixed), (u, v))) in rows.zip(flows).enumerate() {
-            for x in 0..width {
-                let px = x as f32 + u[x] * self.per_spacing[0];
-                let py = y as f32 + v[x] * self.per_spacing[1];
-                if !(px >= 0.0 && py >= 0.0 && px < width as f32 && py < height as f32) {
-                    out[x] = fixed[x];
-                    continue;
-                }
-                let (px, py) = (round(px.min(last_x)), round(py.min(last_y)));
-                let (ix, iy) = (px as usize, py as usize);
-                let (wx, wy) = (weights(px - ix as f32), weights(py - iy as f32));
-                let is_inner = ix >= 1 && iy >= 1 && ix + 2 < width && iy + 2 < height;
-                let window: [[f32; 4]; 4] = if is_inner {
-                    let start = (iy - 1) * width + ix - 1;
-                    std::array::from_fn(|b| {
-                        let row = &moving[start + b * width..];
-                        *row.first_chunk().expect("the window lies inside")
-                    })
-                } else {
-                    let near = |i: usize, d: usize, n: usize| (i + d).saturating_sub(1).min(n - 1);
-                    std::array::from_fn(|b| {
-                        let row = &moving[near(iy, b, height) * width..][..width];
-                        std::array::from_fn(|a| row[near(ix, a, width)])
-                    })
-                };
-                let mut column = [0.0f32; 4];
-                for (row, w) in window.iter().zip(wy) {
-                    for (sum, value) in column.iter_mut().zip(row) {
-                        *sum += w * value;
-                    }
-                }
-                out[x] = (wx[0] * column[0] + wx[1] * column[1])
-                    + (wx[2] * column[2] + wx[3] * column[3]);
+        let (x, y) = (x as f32, y as f32);
+        for l in 0..LANES {
+            let px = x + l as f32 + u[l] * per_x;
+            let py = y + v[l] * per_y;
+            let is_inside = px >= 0.0 && py >= 0.0 && px < width && py < height;
+            places.is_inside[l] = if is_inside { 1.0 } else { 0.0 };
+            // Not a number becomes 0 here.
+            let px = if px > 0.0 { px } else { 0.0 };
+            let py = if py > 0.0 { py } else { 0.0 };
+            let px = if px < width - 1.0 { px } else { width - 1.0 };
+            let py = if py < height - 1.0 { py } else { height - 1.0 };
+            let px = if is_coarse { round_to_32nds(px) } else { px };
+            let py = if is_coarse { round_to_32nds(py) } else { py };
+            let (column, row) = (px as i32, py as i32);
+            places.column[l] = column;
+            places.row[l] = row;
+            let (fx, fy) = (px - column as f32, py - row as f32);
+            let (cx, cy) = (cubic_weights(fx), cubic_weights(fy));
+            let (lx, ly) = ([0.0, 1.0 - fx, fx, 0.0], [0.0, 1.0 - fy, fy, 0.0]);
+            for k in 0..4 {
+                places.wx[k][l] = if is_linear { lx[k] } else { cx[k] };
+                places.wy[k][l] = if is_linear { ly[k] } else { cy[k] };
             }
         }
+        places
     }
+
+    /// The 4×4 pixels around a position, mixed along y.
+    #[inline(always)]
+    fn column_sums(&self, moving: &[f32], column: i32, row: i32, wy: [f32; 4]) -> [f32; 4] {
+        let Shape { height, width } = self.shape;
+        let (ix, iy) = (column as usize, row as usize);
+        let mut sums = [0.0; 4];
+        if ix >= 1 && iy >= 1 && ix + 2 < width && iy + 2 < height {
+            let window = &moving[(iy - 1) * width + ix - 1..];
+            for b in 0..4 {
+                let row: &[f32; 4] =
+                    window[b * width..].first_chunk().expect("the window lies inside");
+                for a in 0..4 {
+                    sums[a] += wy[b] * row[a];
+                }
+            }
+        } else {
+            let near = |i: usize, d: usize, n: usize| (i + d).saturating_sub(1).min(n - 1);
+            for b in 0..4 {
+                let row = &moving[near(iy, b, height) * width..][..width];
+                for a in 0..4 {
+                    sums[a] += wy[b] * row[near(ix, a, width)];
+                }
+            }
+        }
+        sums
+    }
+}
+
+#[multiversion::multiversion(targets("x86_64+avx512f+avx512vl", "x86_64+avx2"))]
+fn sample(warp: &Warp, moving: &[f32], fixed: &[f32], u: &[f32], v: &[f32], out: &mut [f32]) {
+    let width = warp.shape.width;
+    let rows = out.chunks_exact_mut(width).zip(fixed.chunks_exact(width));
+    let flows = u.chunks_exact(width).zip(v.chunks_exact(width));
+    for (y, ((out, fixed), (u, v))) in rows.zip(flows).enumerate() {
+        for x in (0..width).step_by(LANES) {
+            let n = LANES.min(width - x);
+            let places = warp.places(x, y, &part(u, x, n), &part(v, x, n));
+            let mut sums = [[0.0; 4]; LANES];
+            for l in 0..n {
+                let wy = [places.wy[0][l], places.wy[1][l], places.wy[2][l], places.wy[3][l]];
+                sums[l] = warp.column_sums(moving, places.column[l], places.row[l], wy);
+            }
+            let fill = part(fixed, x, n);
+            let mut group = [0.0; LANES];
+            for l in 0..LANES {
+                let value = (places.wx[0][l] * sums[l][0] + places.wx[1][l] * sums[l][1])
+                    + (places.wx[2][l] * sums[l][2] + places.wx[3][l] * sums[l][3]);
+                group[l] = if places.is_inside[l] > 0.0 { value } else { fill[l] };
+            }
+            out[x..x + n].copy_from_slice(&group[..n]);
+        }
+    }
+}
+
+/// `n` values from `x` on, zeros after them.
+#[inline(always)]
+fn part(row: &[f32], x: usize, n: usize) -> Group {
+    if let Some(group) = row[x..].first_chunk() {
+        return *group;
+    }
+    let mut group = [0.0; LANES];
+    group[..n].copy_from_slice(&row[x..]);
+    group
+}
+
+#[multiversion::multiversion(targets("x86_64+avx512f+avx512vl", "x86_64+avx2"))]
+fn mask_outside(warp: &Warp, u: &[f32], v: &[f32], mask: &mut [f32]) -> bool {
+    let Shape { height, width } = warp.shape;
+    let (last_x, last_y) = ((width - 1) as f32, (height - 1) as f32);
+    let [per_x, per_y] = warp.per_spacing;
+    let mut least = 1.0f32;
+    let flows = u.chunks_exact(width).zip(v.chunks_exact(width));
+    for (y, (mask, (u, v))) in mask.chunks_exact_mut(width).zip(flows).enumerate() {
+        for x in 0..width {
+            let px = x as f32 + u[x] * per_x;
+            let py = y as f32 + v[x] * per_y;
+            let is_inside = px >= 0.0 && py >= 0.0 && px <= last_x && py <= last_y;
+            mask[x] = if is_inside { 1.0 } else { 0.0 };
+        }
+        for &m in &*mask {
+            least = if m < least { m } else { least };
+        }
+    }
+    least < 1.0
 }
 
 #[cfg(test)]

@@ -92,8 +92,8 @@ pub(super) fn median_5x5(src: &Grid) -> Grid {
         let mut window = [0.0; 25];
         for (i, value) in window.iter_mut().enumerate() {
             let (dx, dy) = (i as i64 % 5 - 2, i as i64 / 5 - 2);
-            *value = src
-                .at(mirror(x as i64 + dx, src.width()), mirror(y as i64 + dy, src.height()));
+            *value =
+                src.at(mirror(x as i64 + dx, src.width()), mirror(y as i64 + dy, src.height()));
         }
         window.sort_by(f64::total_cmp);
         window[12]

@@ -4,10 +4,9 @@ use stillframe_image::{Shape, math};
 
 use super::images::Grid;
 use super::tensor::Tensor;
+use crate::register::flow::params::FlowParams;
 use crate::register::flow::pyramid::Level;
 
-/// Over-relaxation.
-const OMEGA: f64 = 1.95;
 /// Keeps the robust weights finite.
 const EPS: f64 = 1e-5;
 
@@ -55,42 +54,32 @@ fn neumann(f: &mut Grid) {
     }
 }
 
-/// The increments (du, dv) after `iterations` sweeps from zero.
+/// The increments (du, dv) after all sweeps from zero.
 ///
 /// # Source
 /// Brox, Bruhn, Papenberg & Weickert (2004), doi:10.1007/978-3-540-24673-2_3, section 3.2 (lagged
 /// nonlinearity); Young (1954), doi:10.1090/S0002-9947-1954-0059635-7 (over-relaxation).
-pub(super) fn solve(
-    system: &System,
-    robustness: &Robustness,
-    iterations: usize,
-    update_lag: usize,
-) -> (Grid, Grid) {
+pub(super) fn solve(system: &System, robustness: &Robustness, params: &FlowParams) -> (Grid, Grid) {
     let inner = system.u.shape();
     let ring = Shape::new(inner.height + 2, inner.width + 2);
     let (u, v) = (padded(system.u), padded(system.v));
     let (mut du, mut dv) = (Grid::filled(ring, 0.0), Grid::filled(ring, 0.0));
-    let mut psi_data: Vec<Grid> =
-        system.tensors.iter().map(|_| Grid::filled(inner, 1.0)).collect();
+    let mut psi_data: Vec<Grid> = system.tensors.iter().map(|_| Grid::filled(inner, 1.0)).collect();
     let mut psi_smooth = Grid::filled(ring, 1.0);
-    for k in 1..=iterations {
-        if k % update_lag == 0 {
+    for k in 1..=params.iterations {
+        if k % params.update_lag == 0 {
             for (c, psi) in psi_data.iter_mut().enumerate() {
                 *psi = Grid::from_fn(inner, |x, y| {
                     let [j11, j22, j33, j12, j13, j23] =
                         std::array::from_fn(|i| system.tensors[c][i].at(x, y));
                     let (a, b) = (du.at(x + 1, y + 1), dv.at(x + 1, y + 1));
-                    let squared = j11 * a * a
-                        + j22 * b * b
-                        + j33
-                        + 2.0 * (j12 * a * b + j13 * a + j23 * b);
+                    let squared =
+                        j11 * a * a + j22 * b * b + j33 + 2.0 * (j12 * a * b + j13 * a + j23 * b);
                     robustness.weight(robustness.data[c], squared)
                 });
             }
             if robustness.smooth != 1.0 {
-                let sum = |f: &Grid, d: &Grid| {
-                    Grid::from_fn(ring, |x, y| f.at(x, y) + d.at(x, y))
-                };
+                let sum = |f: &Grid, d: &Grid| Grid::from_fn(ring, |x, y| f.at(x, y) + d.at(x, y));
                 let (a, b) = (sum(&u, &du), sum(&v, &dv));
                 psi_smooth = Grid::from_fn(ring, |x, y| {
                     let squared = slope_squared(&a, x, y, system.level.spacing)
@@ -101,7 +90,8 @@ pub(super) fn solve(
         }
         neumann(&mut du);
         neumann(&mut dv);
-        sweep(system, [&u, &v], [&mut du, &mut dv], &psi_data, &psi_smooth);
+        let psi = Psi { data: &psi_data, smooth: &psi_smooth };
+        sweep(system, [&u, &v], [&mut du, &mut dv], &psi, params.relaxation);
     }
     let cut = |f: &Grid| Grid::from_fn(inner, |x, y| f.at(x + 1, y + 1));
     (cut(&du), cut(&dv))
@@ -116,21 +106,21 @@ fn slope_squared(f: &Grid, x: usize, y: usize, spacing: [f64; 2]) -> f64 {
     fx * fx + fy * fy
 }
 
-fn sweep(
-    system: &System,
-    [u, v]: [&Grid; 2],
-    [du, dv]: [&mut Grid; 2],
-    psi_data: &[Grid],
-    psi_smooth: &Grid,
-) {
+/// Robust weights: of the data per channel, of the smoothness with its ring.
+struct Psi<'a> {
+    data: &'a [Grid],
+    smooth: &'a Grid,
+}
+
+fn sweep(system: &System, [u, v]: [&Grid; 2], [du, dv]: [&mut Grid; 2], psi: &Psi, omega: f64) {
     let level = system.level;
     let ax = level.alpha[0] / (level.spacing[0] * level.spacing[0]);
     let ay = level.alpha[1] / (level.spacing[1] * level.spacing[1]);
     for y in 1..u.height() - 1 {
         for x in 1..u.width() - 1 {
-            let here = psi_smooth.at(x, y);
+            let here = psi.smooth.at(x, y);
             let neighbours = [(x - 1, y, ax), (x, y - 1, ay), (x + 1, y, ax), (x, y + 1, ay)]
-                .map(|(nx, ny, a)| (nx, ny, a * 0.5 * (here + psi_smooth.at(nx, ny))));
+                .map(|(nx, ny, a)| (nx, ny, a * 0.5 * (here + psi.smooth.at(nx, ny))));
             let (mut nu, mut nv, mut smooth) = (0.0, 0.0, 0.0);
             for (nx, ny, g) in neighbours {
                 nu += g * (u.at(nx, ny) + du.at(nx, ny) - u.at(x, y));
@@ -138,9 +128,8 @@ fn sweep(
                 smooth += g;
             }
             let (mut a11, mut a22, mut a12) = (smooth, smooth, 0.0);
-            for ((j, weight), psi) in system.tensors.iter().zip(system.weights).zip(psi_data) {
-                let [j11, j22, _, j12, j13, j23] =
-                    std::array::from_fn(|i| j[i].at(x - 1, y - 1));
+            for ((j, weight), psi) in system.tensors.iter().zip(system.weights).zip(psi.data) {
+                let [j11, j22, _, j12, j13, j23] = std::array::from_fn(|i| j[i].at(x - 1, y - 1));
                 let q = weight.at(x - 1, y - 1) * psi.at(x - 1, y - 1);
                 a11 += q * j11;
                 a22 += q * j22;
@@ -149,9 +138,10 @@ fn sweep(
                 nv -= q * j23;
             }
             let quotient = |n: f64, d: f64| if d == 0.0 { 0.0 } else { n / d };
-            let new_du = (1.0 - OMEGA) * du.at(x, y) + OMEGA * quotient(nu - a12 * dv.at(x, y), a11);
+            let new_du =
+                (1.0 - omega) * du.at(x, y) + omega * quotient(nu - a12 * dv.at(x, y), a11);
             du.set(x, y, new_du);
-            let new_dv = (1.0 - OMEGA) * dv.at(x, y) + OMEGA * quotient(nv - a12 * new_du, a22);
+            let new_dv = (1.0 - omega) * dv.at(x, y) + omega * quotient(nv - a12 * new_du, a22);
             dv.set(x, y, new_dv);
         }
     }
@@ -196,14 +186,13 @@ mod tests {
         let level = Level { shape, spacing: [1.5, 1.25], alpha: [2.0, 3.0] };
         let system = System { tensors: &tensors, weights: &weights, u: &u, v: &v, level: &level };
         let robustness = Robustness { data: vec![1.0, 1.0], smooth: 1.0, beta: 1.0 };
-        let (du, dv) = solve(&system, &robustness, 4000, 5);
+        let params = FlowParams { iterations: 4000, ..FlowParams::default() };
+        let (du, dv) = solve(&system, &robustness, &params);
         let (ax, ay) = (2.0 / (1.5 * 1.5), 3.0 / (1.25 * 1.25));
         for y in 0..shape.height {
             for x in 0..shape.width {
                 let mut residual = [0.0, 0.0];
-                for (total, step, r) in
-                    [(&u, &du, 0), (&v, &dv, 1)].map(|(f, d, r)| (f, d, r))
-                {
+                for (total, step, r) in [(&u, &du, 0), (&v, &dv, 1)].map(|(f, d, r)| (f, d, r)) {
                     let w = |x: usize, y: usize| total.at(x, y) + step.at(x, y);
                     if x > 0 {
                         residual[r] += ax * (w(x - 1, y) - w(x, y));

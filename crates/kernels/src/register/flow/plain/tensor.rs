@@ -26,6 +26,20 @@ pub(super) fn tensor(
     }
 }
 
+/// Removes the data where (x + u, y + v) is not between the outermost pixel centres.
+pub(super) fn forget_outside(j: &mut Tensor, u: &Grid, v: &Grid, spacing: [f64; 2]) {
+    let (last_x, last_y) = ((u.width() - 1) as f64, (u.height() - 1) as f64);
+    for y in 0..u.height() {
+        for x in 0..u.width() {
+            let p = x as f64 + u.at(x, y) / spacing[0];
+            let q = y as f64 + v.at(x, y) / spacing[1];
+            if !((0.0..=last_x).contains(&p) && (0.0..=last_y).contains(&q)) {
+                j.iter_mut().for_each(|plane| plane.set(x, y, 0.0));
+            }
+        }
+    }
+}
+
 fn zero(like: &Grid) -> Tensor {
     std::array::from_fn(|_| Grid::filled(like.shape(), 0.0))
 }

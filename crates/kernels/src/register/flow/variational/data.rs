@@ -60,20 +60,46 @@ pub(super) fn linearise(
     }
 }
 
+/// Removes the data of the pixels at which the skewed plane `mask` is 0, of one channel.
+pub(super) fn forget(skew: &Skew, mask: &[f32], out: &mut Factors) {
+    for sum in 0..skew.n_diagonals() {
+        let cell = skew.diagonal(sum as isize).cell;
+        for (i, mask) in skew.window(mask, sum, 0, 0).iter().enumerate() {
+            if mask.iter().all(|&m| m == 1.0) {
+                continue;
+            }
+            let place = (cell + i) * out.stride + out.channel;
+            let f = &mut out.all[place];
+            for values in [&mut f.p, &mut f.q, &mut f.r, &mut f.s, &mut f.t] {
+                values.0.iter_mut().zip(mask).for_each(|(v, m)| *v *= m);
+            }
+            if let Some(rest) = out.rest.get_mut(place) {
+                rest.0.iter_mut().zip(mask).for_each(|(v, m)| *v *= m);
+            }
+        }
+    }
+}
+
 /// The 3×3 pixels around every pixel of a diagonal.
 struct Window<'a>([&'a [Group]; 9]);
 
 impl<'a> Window<'a> {
     #[inline(always)]
     fn new(skew: &Skew, plane: &'a [f32], sum: usize) -> Self {
-        Self(std::array::from_fn(|i| {
-            skew.window(plane, sum, i as isize % 3 - 1, i as isize / 3 - 1)
-        }))
+        let mut windows: [&[Group]; 9] = [&[]; 9];
+        for (i, window) in windows.iter_mut().enumerate() {
+            *window = skew.window(plane, sum, i as isize % 3 - 1, i as isize / 3 - 1);
+        }
+        Self(windows)
     }
 
     #[inline(always)]
     fn at(&self, i: usize, l: usize) -> [f32; 9] {
-        std::array::from_fn(|k| self.0[k][i][l])
+        let w = &self.0;
+        [
+            w[0][i][l], w[1][i][l], w[2][i][l], w[3][i][l], w[4][i][l], w[5][i][l], w[6][i][l],
+            w[7][i][l], w[8][i][l],
+        ]
     }
 }
 
@@ -92,7 +118,10 @@ fn gradient(skew: &Skew, pair: Pair, out: &mut Factors) {
             let factor = &mut out.all[(cell + i) * out.stride + out.channel];
             for l in 0..LANES {
                 let (a, b) = (fixed.at(i, l), warped.at(i, l));
-                let m: [f32; 9] = std::array::from_fn(|k| 0.5 * (a[k] + b[k]));
+                let mut m = [0.0; 9];
+                for k in 0..9 {
+                    m[k] = 0.5 * (a[k] + b[k]);
+                }
                 let fxx = (m[5] - 2.0 * m[4] + m[3]) * xx;
                 let fyy = (m[7] - 2.0 * m[4] + m[1]) * yy;
                 let fxy = ((m[8] - m[6]) - (m[2] - m[0])) * xy;
@@ -134,7 +163,10 @@ fn gray(skew: &Skew, pair: Pair, out: &mut Factors) {
             *factor = Factor::default();
             for l in 0..LANES {
                 let (a, b) = (fixed.at(i, l), warped.at(i, l));
-                let m: [f32; 9] = std::array::from_fn(|k| 0.5 * (a[k] + b[k]));
+                let mut m = [0.0; 9];
+                for k in 0..9 {
+                    m[k] = 0.5 * (a[k] + b[k]);
+                }
                 factor.p.0[l] = (m[5] - m[3]) * x;
                 factor.q.0[l] = (m[7] - m[1]) * y;
                 factor.r.0[l] = b[4] - a[4];
@@ -202,8 +234,8 @@ fn absorb_gray(skew: &Skew, pair: Pair, scale: f32, out: &mut Factors) {
             let (factor, rest) = (&mut out.all[place], &mut out.rest[place]);
             for l in 0..LANES {
                 let (a, b) = (fixed.at(i, l), warped.at(i, l));
-                let mean = |k: usize| 0.5 * (a[k] + b[k]);
-                let (fx, fy) = ((mean(5) - mean(3)) * x, (mean(7) - mean(1)) * y);
+                let fx = 0.5 * ((a[5] + b[5]) - (a[3] + b[3])) * x;
+                let fy = 0.5 * ((a[7] + b[7]) - (a[1] + b[1])) * y;
                 let ft = (b[4] - a[4]) * root;
                 let (p, q, r) = (factor.p.0[l], factor.q.0[l], factor.r.0[l]);
                 let (cos, sin) = turn(p, fx);

@@ -3,9 +3,6 @@
 use crate::register::flow::lanes::{Group, LANES, Lanes};
 use crate::register::flow::skew::Skew;
 
-/// Over-relaxation.
-pub(super) const OMEGA: f32 = 1.95;
-
 /// What the linear system says about one group of pixels:
 /// `u = omega · (neighbours + bu - a · dv) / diagonal`, and `ru = omega / diagonal`.
 #[repr(C)]
@@ -41,9 +38,10 @@ impl Cells {
     }
 }
 
-/// Smoothness along x and y in units of the level's pixels.
+/// Smoothness along x and y in units of the level's pixels, and the over-relaxation.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Smoothness {
+    pub(super) omega: f32,
     pub(super) ax: f32,
     pub(super) ay: f32,
 }
@@ -100,10 +98,10 @@ fn relax<const EDGE: bool>(
             nv += edge[l] * old_v[l];
         }
         let nu = nu + cell.bu.0[l] - a * old_v[l];
-        let u = (1.0 - OMEGA) * old_u[l] + cell.ru.0[l] * nu;
+        let u = (1.0 - s.omega) * old_u[l] + cell.ru.0[l] * nu;
         let nv = nv + cell.bv.0[l] - a * u;
         new_u[l] = u;
-        new_v[l] = (1.0 - OMEGA) * old_v[l] + cell.rv.0[l] * nv;
+        new_v[l] = (1.0 - s.omega) * old_v[l] + cell.rv.0[l] * nv;
     }
     u.own[i] = new_u;
     v.own[i] = new_v;

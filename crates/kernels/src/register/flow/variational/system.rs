@@ -1,7 +1,7 @@
 //! The linear system of a level, updated between sweeps.
 
 use super::data::Factor;
-use super::sweep::{Cell, Cells, OMEGA, Smoothness};
+use super::sweep::{Cell, Cells, Smoothness};
 use crate::register::flow::lanes::{Group, LANES, Lanes, power};
 use crate::register::flow::skew::Skew;
 
@@ -35,11 +35,7 @@ impl Penalty {
     pub(super) fn prepared(self) -> Prepared {
         let is_mixed = self.exponent > 0.0 && self.exponent < 1.0;
         let beta = if is_mixed { self.beta } else { 1.0 };
-        Prepared {
-            power: self.exponent - 1.0,
-            scale: beta * self.exponent,
-            offset: 1.0 - beta,
-        }
+        Prepared { power: self.exponent - 1.0, scale: beta * self.exponent, offset: 1.0 - beta }
     }
 }
 
@@ -71,6 +67,8 @@ pub(super) struct Terms<'a> {
     /// One per channel.
     pub(super) penalties: &'a [Penalty],
     pub(super) bends: &'a [Bend],
+    /// Sum of the weights of a pixel's neighbours, if it is not the same everywhere.
+    pub(super) bend_weights: Option<&'a [Lanes]>,
     pub(super) smoothness: Smoothness,
 }
 
@@ -91,13 +89,14 @@ pub(super) fn assemble<const ROBUST: bool>(
     let factors = &terms.factors[here.cell * channels..][..n * channels];
     let bends = &terms.bends[here.cell..][..n];
     let cells = cells.of(sum, n);
+    let omega = terms.smoothness.omega;
     let weight = 2.0 * terms.smoothness.ax + 2.0 * terms.smoothness.ay;
     for (i, factors) in factors.chunks_exact(channels).enumerate() {
         let bend = &bends[i];
         let mut cell = Cell { bu: bend.u, bv: bend.v, ..Cell::default() };
         // Sums of the diagonal, inverted at the end.
-        cell.ru.0 = [weight; LANES];
-        cell.rv.0 = [weight; LANES];
+        cell.ru = terms.bend_weights.map_or(Lanes([weight; LANES]), |w| w[here.cell + i]);
+        cell.rv = cell.ru;
         for (c, factor) in factors.iter().enumerate() {
             let place = (here.cell + i) * channels + c;
             let weight = match terms.weight {
@@ -120,8 +119,9 @@ pub(super) fn assemble<const ROBUST: bool>(
         };
         for l in 0..LANES {
             let is_inside = l >= first && l < end;
-            cell.ru.0[l] = if is_inside { OMEGA / cell.ru.0[l] } else { 0.0 };
-            cell.rv.0[l] = if is_inside { OMEGA / cell.rv.0[l] } else { 0.0 };
+            let (du, dv) = (cell.ru.0[l], cell.rv.0[l]);
+            cell.ru.0[l] = if is_inside && du != 0.0 { omega / du } else { 0.0 };
+            cell.rv.0[l] = if is_inside && dv != 0.0 { omega / dv } else { 0.0 };
         }
         cells[i] = cell;
     }
@@ -176,22 +176,46 @@ fn add_quadratic(cell: &mut Cell, f: &Factor, weight: &Group) {
 pub(super) fn bend(skew: &Skew, u: &[f32], v: &[f32], s: Smoothness, bends: &mut [Bend]) {
     for sum in 0..skew.n_diagonals() {
         let cell = skew.diagonal(sum as isize).cell;
-        let around = |plane| {
-            [(0, 0), (-1, 0), (1, 0), (0, -1), (0, 1)]
-                .map(|(dx, dy)| skew.window(plane, sum, dx, dy))
-        };
-        let (u, v) = (around(u), around(v));
-        for i in 0..u[0].len() {
-            let bend = &mut bends[cell + i];
+        let (u, v) = (Cross::new(skew, u, sum), Cross::new(skew, v, sum));
+        for i in 0..u.centre.len() {
+            let mut bend = Bend::default();
             for l in 0..LANES {
-                let demand = |f: &[&[Group]; 5]| {
-                    let c = f[0][i][l];
-                    s.ax * ((f[1][i][l] - c) + (f[2][i][l] - c))
-                        + s.ay * ((f[3][i][l] - c) + (f[4][i][l] - c))
-                };
-                bend.u.0[l] = demand(&u);
-                bend.v.0[l] = demand(&v);
+                bend.u.0[l] = s.ax * u.along_x(i, l) + s.ay * u.along_y(i, l);
+                bend.v.0[l] = s.ax * v.along_x(i, l) + s.ay * v.along_y(i, l);
             }
+            bends[cell + i] = bend;
         }
+    }
+}
+
+/// A diagonal and its four neighbours.
+struct Cross<'a> {
+    centre: &'a [Group],
+    left: &'a [Group],
+    right: &'a [Group],
+    up: &'a [Group],
+    down: &'a [Group],
+}
+
+impl<'a> Cross<'a> {
+    #[inline(always)]
+    fn new(skew: &Skew, plane: &'a [f32], sum: usize) -> Self {
+        Self {
+            centre: skew.window(plane, sum, 0, 0),
+            left: skew.window(plane, sum, -1, 0),
+            right: skew.window(plane, sum, 1, 0),
+            up: skew.window(plane, sum, 0, -1),
+            down: skew.window(plane, sum, 0, 1),
+        }
+    }
+
+    #[inline(always)]
+    fn along_x(&self, i: usize, l: usize) -> f32 {
+        (self.left[i][l] - self.centre[i][l]) + (self.right[i][l] - self.centre[i][l])
+    }
+
+    #[inline(always)]
+    fn along_y(&self, i: usize, l: usize) -> f32 {
+        (self.up[i][l] - self.centre[i][l]) + (self.down[i][l] - self.centre[i][l])
     }
 }
