@@ -1,13 +1,15 @@
 //! Accuracy and time of the optical flow on a recording whose motion is known.
 //!
-//! `flow_accuracy FOLDER [frames=N] [repeat=N] [other=FILE] [save=FILE] [key=value]...`
+//! `flow_accuracy FOLDER [frames=N] [repeat=N] [other=FILE] [save=FILE] [auto=STEP]
+//! [sigma=S] [key=value]...`
 //!
-//! FOLDER holds little-endian float32 planes without header: `refp.f32` (C×H×W, preprocessed
-//! reference), `movp.f32` (T×C×H×W, preprocessed frames), `gt.f32` (T×2×H×W, true u and v), and
-//! `shape.txt` with the numbers T C H W. The keys are those of `FlowParams`. Prints the mean
+//! FOLDER holds little-endian float32 planes without header: `ref.f32` (C×H×W, reference),
+//! `mov.f32` (T×C×H×W, frames), `gt.f32` (T×2×H×W, true u and v), and `shape.txt` with the numbers
+//! T C H W. Frames are normalised by the reference and smoothed by `sigma`. The keys are those of `FlowParams`. Prints the mean
 //! end-point error inside a margin of 25 pixels and in the margin, the mean
 //! CPU time per frame and the least wall time. `other`, a file in FOLDER laid out as `gt.f32`, is
-//! compared; `save` is written so.
+//! compared; `save` is written so. With `auto`, `alpha` is chosen
+//! from every STEP-th frame.
 #![allow(clippy::print_stdout, clippy::unwrap_used, reason = "a tool for developers")]
 
 use std::fs;
@@ -15,6 +17,8 @@ use std::path::Path;
 use std::time::Instant;
 
 use stillframe_image::{Image, Shape};
+use stillframe_kernels::register::flow::auto::choose_alpha;
+use stillframe_kernels::register::flow::filter::{Normalisation, Preprocessor};
 use stillframe_kernels::register::flow::{
     Backend, ConstAssumption, Definition, Flow, FlowField, FlowParams, Positions,
 };
@@ -60,10 +64,13 @@ fn set(params: &mut FlowParams, key: &str, value: &str) {
             params.definition =
                 if value == "original" { Definition::Original } else { Definition::Repaired };
         }
+        "finest_scale" => params.dis.finest_scale = whole(),
+        "refine_to" => params.dis.refine_to = Some(whole()),
         "warping_steps" => params.warping_steps = whole(),
         "backend" => {
             params.backend = match value {
                 "variational" => Backend::Variational,
+                "dis" => Backend::Dis,
                 _ => Backend::Reference,
             };
         }
@@ -88,13 +95,15 @@ fn main() {
     let folder = Path::new(&args[0]);
     let mut params = FlowParams::default();
     let (mut n_frames, mut repeat, mut other, mut save) = (usize::MAX, 1, None, None);
-    let mut saved = Vec::new();
+    let (mut saved, mut auto, mut sigma) = (Vec::new(), None, 1.0);
     for arg in &args[1..] {
         let (key, value) = arg.split_once('=').unwrap();
         match key {
             "frames" => n_frames = value.parse().unwrap(),
             "repeat" => repeat = value.parse().unwrap(),
             "other" => other = Some(value.to_owned()),
+            "auto" => auto = Some(value.parse().unwrap()),
+            "sigma" => sigma = value.parse().unwrap(),
             "save" => save = Some(value.to_owned()),
             _ => set(&mut params, key, value),
         }
@@ -105,8 +114,26 @@ fn main() {
         .map(|n| n.parse().unwrap())
         .collect();
     let (channels, shape) = (numbers[1], Shape::new(numbers[2], numbers[3]));
-    let reference = planes(&folder.join("refp.f32"), shape);
-    let movie = planes(&folder.join("movp.f32"), shape);
+    let raw_reference = planes(&folder.join("ref.f32"), shape);
+    let raw_movie = planes(&folder.join("mov.f32"), shape);
+    let normalisation = Normalisation::of(&raw_reference);
+    let mut preprocessor =
+        Preprocessor::new(shape, &vec![[sigma; 2]; channels], &vec![normalisation; channels]);
+    if let Some(step) = auto {
+        let frames: Vec<_> =
+            raw_movie.chunks_exact(channels).take(n_frames).step_by(step).collect();
+        let choice = choose_alpha(&params, &raw_reference, &frames, &mut preprocessor).unwrap();
+        for (alpha, score) in &choice.tried {
+            println!("alpha {alpha:?} misses by {score:.6}");
+        }
+        params.alpha = choice.alpha;
+    }
+    let mut reference = raw_reference.clone();
+    preprocessor.run(&raw_reference, &mut reference);
+    let mut movie = raw_movie.clone();
+    for (raw, out) in raw_movie.chunks_exact(channels).zip(movie.chunks_exact_mut(channels)) {
+        preprocessor.run(raw, out);
+    }
     let truth = planes(&folder.join("gt.f32"), shape);
     let other = other.map(|name| planes(&folder.join(name), shape));
 

@@ -3,6 +3,10 @@
 //! Backward convention: `registered(x, y) = frame(x + u, y + v)` looks like the reference. `u` is
 //! to the right, `v` down the rows, both in pixels of the full-resolution frame.
 
+pub mod auto;
+mod dis;
+mod field;
+pub mod filter;
 mod lanes;
 mod median;
 pub mod params;
@@ -14,33 +18,15 @@ mod taps;
 mod variational;
 mod warp;
 
+pub use dis::DisParams;
+pub use field::{FlowField, FlowStatistics};
 pub use params::{Backend, ConstAssumption, Definition, FlowError, FlowParams, Positions, Quality};
-pub use warp::{Interpolation, register, valid};
+pub use warp::{Interpolation, register};
 
 use stillframe_image::{Image, Shape};
 
+use self::dis::Dis;
 use self::variational::Variational;
-
-/// A displacement for every pixel: `registered(x, y) = frame(x + u, y + v)`.
-#[derive(Clone, Debug, PartialEq)]
-pub struct FlowField {
-    /// To the right, pixels.
-    pub u: Image<f32>,
-    /// Down the rows, pixels.
-    pub v: Image<f32>,
-}
-
-impl FlowField {
-    /// A field of zeros.
-    pub fn zero(shape: Shape) -> Self {
-        Self { u: Image::filled(shape, 0.0), v: Image::filled(shape, 0.0) }
-    }
-
-    /// The shape of a component that is not `shape`.
-    fn odd_shape(&self, shape: Shape) -> Option<Shape> {
-        [self.u.shape(), self.v.shape()].into_iter().find(|&s| s != shape)
-    }
-}
 
 /// Computes the flow of one frame after the other against one reference; holds all the memory that
 /// this needs. Clones share the reference.
@@ -73,6 +59,7 @@ pub struct Flow {
 enum Engine {
     Variational(Box<Variational>),
     Reference(Vec<Image<f32>>),
+    Dis(Box<Dis>, Option<Box<Variational>>),
 }
 
 impl Flow {
@@ -90,6 +77,13 @@ impl Flow {
                 Engine::Variational(Box::new(Variational::new(&params, shape, channels)))
             }
             Backend::Reference => Engine::Reference(Vec::new()),
+            Backend::Dis => {
+                let refiner = params
+                    .dis
+                    .refine_to
+                    .map(|finest| Box::new(Variational::refiner(&params, finest, shape, channels)));
+                Engine::Dis(Box::new(Dis::new(&params, shape, channels)), refiner)
+            }
         };
         let weight_maps = Vec::new();
         Ok(Self { params, shape, channels, engine, weight_maps, has_reference: false })
@@ -121,6 +115,12 @@ impl Flow {
         match &mut self.engine {
             Engine::Variational(engine) => engine.set_reference(reference, &self.weight_maps),
             Engine::Reference(fixed) => *fixed = reference.to_vec(),
+            Engine::Dis(dis, refiner) => {
+                dis.set_reference(reference);
+                if let Some(refiner) = refiner {
+                    refiner.set_reference(reference, &self.weight_maps);
+                }
+            }
         }
         self.has_reference = true;
         Ok(())
@@ -167,6 +167,12 @@ impl Flow {
                 let (params, weight_maps) = (&self.params, &self.weight_maps[..]);
                 let problem = plain::Problem { params, reference, weight_maps };
                 *out = plain::flow(&problem, frame, start);
+            }
+            Engine::Dis(dis, refiner) => {
+                dis.compute(frame, start, out);
+                if let Some(refiner) = refiner {
+                    refiner.improve(frame, out);
+                }
             }
         }
         Ok(())

@@ -3,6 +3,8 @@
 use serde::{Deserialize, Serialize};
 use stillframe_image::Shape;
 
+use super::dis::DisParams;
+
 /// Which algorithm computes the flow.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -12,6 +14,8 @@ pub enum Backend {
     Variational,
     /// The same definition in float64, row by row: slow, plain, the measure of the others.
     Reference,
+    /// Dense inverse search (see [`DisParams`]).
+    Dis,
 }
 
 /// What is assumed to stay constant along the motion.
@@ -123,6 +127,8 @@ pub struct FlowParams {
     pub refinements: usize,
     /// Quirks of the definition.
     pub definition: Definition,
+    /// The dense inverse search.
+    pub dis: DisParams,
 }
 
 impl Default for FlowParams {
@@ -146,6 +152,7 @@ impl Default for FlowParams {
             relaxation: 1.95,
             refinements: 0,
             definition: Definition::default(),
+            dis: DisParams::default(),
         }
     }
 }
@@ -213,6 +220,7 @@ impl FlowParams {
             ("iterations", self.iterations),
             ("update_lag", self.update_lag),
             ("warping_steps", self.warping_steps),
+            ("dis.iterations", self.dis.iterations),
         ] {
             if n == 0 {
                 return fail(field, n.to_string(), "at least 1");

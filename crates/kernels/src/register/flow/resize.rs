@@ -2,6 +2,7 @@
 
 use stillframe_image::Shape;
 
+use super::filter::mix;
 use super::taps::{Taps, antialias_sigma};
 
 /// Taps in float32.
@@ -26,28 +27,7 @@ impl Mix {
         let taps = self.index.chunks_exact(self.per_sample);
         let weights = self.weight.chunks_exact(self.per_sample);
         for ((index, weight), row) in taps.zip(weights).zip(dst.chunks_exact_mut(width)) {
-            mix_row(index, weight, src, row);
-        }
-    }
-}
-
-/// `dst` = weighted rows of `src`, four at a time, in the order of the taps.
-#[multiversion::multiversion(targets("x86_64+avx512f+avx512vl", "x86_64+avx2"))]
-fn mix_row(index: &[u32], weight: &[f32], src: &[f32], dst: &mut [f32]) {
-    let width = dst.len();
-    let row = |j: u32| &src[j as usize * width..][..width];
-    dst.fill(0.0);
-    let (fours, rest) = index.as_chunks::<4>();
-    let (four_weights, rest_weights) = weight.as_chunks::<4>();
-    for (j, w) in fours.iter().zip(four_weights) {
-        let [a, b, c, d] = j.map(row);
-        for x in 0..width {
-            dst[x] = (((dst[x] + w[0] * a[x]) + w[1] * b[x]) + w[2] * c[x]) + w[3] * d[x];
-        }
-    }
-    for (&j, w) in rest.iter().zip(rest_weights) {
-        for (d, s) in dst.iter_mut().zip(row(j)) {
-            *d += w * s;
+            mix(row, weight, |tap| &src[index[tap] as usize * width..][..width]);
         }
     }
 }

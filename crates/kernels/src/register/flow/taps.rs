@@ -44,7 +44,7 @@ fn clamp(i: i64, n: usize) -> u32 {
 }
 
 /// Gaussian weights at -radius..=radius, sum 1.
-fn gaussian(sigma: f64, radius: i64) -> Vec<f64> {
+pub(crate) fn gaussian_weights(sigma: f64, radius: i64) -> Vec<f64> {
     if radius == 0 {
         return vec![1.0];
     }
@@ -52,6 +52,11 @@ fn gaussian(sigma: f64, radius: i64) -> Vec<f64> {
         (-radius..=radius).map(|r| math::exp(-0.5 * (r as f64 / sigma).powi(2))).collect();
     let sum: f64 = g.iter().sum();
     g.iter().map(|v| v / sum).collect()
+}
+
+/// Where a Gaussian of `sigma` samples is cut: at 4 sigma.
+pub(crate) fn gaussian_radius(sigma: f64) -> i64 {
+    (4.0 * sigma + 0.5) as i64
 }
 
 impl Taps {
@@ -63,7 +68,7 @@ impl Taps {
     /// part of the definition.
     pub(crate) fn resize(n_in: usize, n_out: usize, sigma: f64) -> Self {
         let radius = (2.0 * sigma).ceil() as i64;
-        let g = gaussian(sigma, radius);
+        let g = gaussian_weights(sigma, radius);
         let first = |x: f64| (x - 2.0).floor() as i64 - radius;
         Self::build(n_in, n_out, 2 * radius as usize + 4, reflect, first, |x, j| {
             let terms = (-radius..=radius).zip(&g);
@@ -80,8 +85,8 @@ impl Taps {
 
     /// A Gaussian of `sigma` samples, cut at 4 sigma, half-sample symmetric at the ends.
     pub(crate) fn smooth(n: usize, sigma: f64) -> Self {
-        let radius = (4.0 * sigma + 0.5) as i64;
-        let g = gaussian(sigma, radius);
+        let radius = gaussian_radius(sigma);
+        let g = gaussian_weights(sigma, radius);
         let first = |x: f64| x as i64 - radius;
         Self::build(n, n, g.len(), reflect, first, |x, j| g[(j - first(x)) as usize])
     }

@@ -19,7 +19,7 @@ use self::plan::{Fixed, Plan};
 use self::solve::{Scratch, Step};
 use super::FlowField;
 use super::params::{Definition, FlowParams};
-use super::pyramid::levels;
+use super::pyramid::{Level, levels};
 use super::resize::Resizer;
 
 /// Computes flows; see [`super::Flow`]. Clones share what frames do not change.
@@ -35,8 +35,31 @@ pub(super) struct Variational {
 
 impl Variational {
     pub(super) fn new(params: &FlowParams, shape: Shape, channels: usize) -> Self {
+        Self::with_levels(params, &levels(params, shape), shape, channels)
+    }
+
+    /// Improves fields that the dense inverse search has found, on the levels from its finest scale
+    /// to `finest`.
+    pub(super) fn refiner(
+        params: &FlowParams,
+        finest: usize,
+        shape: Shape,
+        channels: usize,
+    ) -> Self {
+        let params = FlowParams {
+            eta: 0.5,
+            min_level: finest,
+            definition: Definition::Repaired,
+            ..params.clone()
+        };
+        let all = levels(&params, shape);
+        let n = params.dis.finest_scale.saturating_sub(finest) + 1;
+        Self::with_levels(&params, &all[all.len().saturating_sub(n)..], shape, channels)
+    }
+
+    fn with_levels(params: &FlowParams, levels: &[Level], shape: Shape, channels: usize) -> Self {
         let mut coarser = shape;
-        let plans = levels(params, shape)
+        let plans = levels
             .iter()
             .map(|level| {
                 let plan = Plan::new(params, level, (shape, coarser), channels);
@@ -70,15 +93,22 @@ impl Variational {
         let single = [1.0];
         let schedule = if is_graduated { &params.gnc_schedule[..] } else { &single };
         for (i, &beta) in schedule.iter().enumerate() {
-            if i == 0 {
-                self.pass(frame, start, beta as f32);
-            } else {
-                self.pass(frame, Some(out), beta as f32);
-            }
-            let scratch = &mut self.scratch;
-            self.enlarge.run(&scratch.u.rows, out.u.pixels_mut(), &mut scratch.resize);
-            self.enlarge.run(&scratch.v.rows, out.v.pixels_mut(), &mut scratch.resize);
+            let start = if i == 0 { start } else { Some(&*out) };
+            self.pass(frame, start, beta as f32);
+            self.write(out);
         }
+    }
+
+    /// Starts from `field` and improves it.
+    pub(super) fn improve(&mut self, frame: &[Image<f32>], field: &mut FlowField) {
+        self.pass(frame, Some(field), 1.0);
+        self.write(field);
+    }
+
+    fn write(&mut self, out: &mut FlowField) {
+        let scratch = &mut self.scratch;
+        self.enlarge.run(&scratch.u.rows, out.u.pixels_mut(), &mut scratch.resize);
+        self.enlarge.run(&scratch.v.rows, out.v.pixels_mut(), &mut scratch.resize);
     }
 
     /// From the coarsest to the finest level.

@@ -41,17 +41,6 @@ pub fn register(
     warp.run(frame.pixels(), fill.pixels(), u, v, out.pixels_mut());
 }
 
-/// Whether `x + u` and `y + v` lie inside the frame, per pixel: 255 or 0.
-pub fn valid(field: &FlowField) -> Image<u8> {
-    let shape = field.u.shape();
-    Image::from_fn(shape, |x, y| {
-        let inside = |p: f32, n: usize| p >= 0.0 && p < n as f32;
-        let is_inside = inside(x as f32 + field.u.at(x, y), shape.width)
-            && inside(y as f32 + field.v.at(x, y), shape.height);
-        if is_inside { 255 } else { 0 }
-    })
-}
-
 /// Samples planes of one shape.
 #[derive(Clone, Debug)]
 pub(crate) struct Warp {
@@ -270,8 +259,6 @@ mod tests {
         let out = registered(&frame, &field, Interpolation::Cubic);
         assert_eq!(out.at(3, 4), frame.at(5, 3));
         assert_eq!((out.at(7, 4), out.at(3, 0)), (-1.0, -1.0));
-        let inside = valid(&field);
-        assert_eq!((inside.at(6, 1), inside.at(7, 1), inside.at(6, 0)), (255, 0, 0));
     }
 
     #[test]
