@@ -5,7 +5,8 @@
 //!
 //! FOLDER holds little-endian float32 planes without header: `ref.f32` (C×H×W, reference),
 //! `mov.f32` (T×C×H×W, frames), `gt.f32` (T×2×H×W, true u and v), and `shape.txt` with the numbers
-//! T C H W. Frames are normalised by the reference and smoothed by `sigma`. The keys are those of `FlowParams`. Prints the mean
+//! T C H W. Frames are normalised by the reference and smoothed by `sigma`. The keys are those of `FlowParams`,
+//! and `preset` for `FlowParams::automatic`. Prints the mean
 //! end-point error inside a margin of 25 pixels and in the margin, the mean
 //! CPU time per frame and the least wall time. `other`, a file in FOLDER laid out as `gt.f32`, is
 //! compared; `save` is written so. With `auto`, `alpha` is chosen
@@ -20,7 +21,7 @@ use stillframe_image::{Image, Shape};
 use stillframe_kernels::register::flow::auto::choose_alpha;
 use stillframe_kernels::register::flow::filter::{Normalisation, Preprocessor};
 use stillframe_kernels::register::flow::{
-    Backend, ConstAssumption, Definition, Flow, FlowField, FlowParams, Positions,
+    Backend, ConstAssumption, Definition, Flow, FlowField, FlowParams, Positions, Quality,
 };
 
 const MARGIN: usize = 25;
@@ -45,6 +46,13 @@ fn set(params: &mut FlowParams, key: &str, value: &str) {
     let whole = || value.parse::<usize>().unwrap();
     let list = || value.split(',').map(|v| v.parse().unwrap()).collect::<Vec<f64>>();
     match key {
+        "preset" => {
+            *params = FlowParams::automatic(match value {
+                "fast" => Quality::Fast,
+                "balanced" => Quality::Balanced,
+                _ => Quality::Quality,
+            });
+        }
         "alpha" => {
             let a = list();
             params.alpha = [a[0], *a.last().unwrap()];

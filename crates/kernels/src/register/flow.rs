@@ -190,3 +190,6 @@ impl Flow {
         FlowError::Shape { what, found, found_channels, needed, needed_channels }
     }
 }
+
+#[cfg(test)]
+mod tests;

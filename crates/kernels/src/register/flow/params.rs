@@ -204,6 +204,32 @@ pub enum FlowError {
 }
 
 impl FlowParams {
+    /// The parameters of `alpha: auto`: strong smoothness with refinements, on few levels and with
+    /// few sweeps. The `alpha` in it suits photon-limited recordings of 256 to 512 pixels; from it
+    /// [`super::auto::choose_alpha`] finds the one that suits the recording.
+    ///
+    /// Fast solves a quarter of the side, balanced half, quality all of it.
+    pub fn automatic(quality: Quality) -> Self {
+        let (min_level, alpha_x, refinements, iterations, relaxation) = match quality {
+            Quality::Fast => (2, 96.0, 1, 10, 1.9),
+            Quality::Balanced => (1, 120.0, 2, 20, 1.9),
+            Quality::Quality => (0, 120.0, 3, 40, 1.95),
+        };
+        Self {
+            // Scanning microscopes expose row after row: motion changes faster along y.
+            alpha: [alpha_x, 0.5 * alpha_x],
+            eta: 0.5,
+            min_level,
+            iterations,
+            // The first sweeps are quadratic, which takes large displacements further.
+            update_lag: if quality == Quality::Fast { 5 } else { 10 },
+            relaxation,
+            refinements,
+            definition: Definition::Repaired,
+            ..Self::default()
+        }
+    }
+
     /// Checks every field for a recording with `channels` channels.
     ///
     /// # Errors

@@ -14,7 +14,7 @@ use crate::register::flow::lanes::Lanes;
 use crate::register::flow::median::{MedianScratch, median};
 use crate::register::flow::params::{ConstAssumption, Definition, FlowParams};
 use crate::register::flow::resize::ResizeScratch;
-use crate::register::flow::skew::{Skew, mirror, repeat_end, resized};
+use crate::register::flow::skew::{Skew, mirror, resized};
 
 /// Memory that is used again for every level of every frame.
 #[derive(Clone, Debug, Default)]
@@ -229,7 +229,6 @@ impl Scratch {
                 let total: &mut [f32] = cast_slice_mut(&mut component.total);
                 let increment: &[f32] = cast_slice(&component.increment);
                 total.iter_mut().zip(increment).for_each(|(t, d)| *t += d);
-                skew.fill_margin(total, 1, repeat_end);
             }
             let (u, v) = (cast_slice(&self.u.total), cast_slice(&self.v.total));
             varying::weigh(skew, u, v, plan.spacing, penalty, cast_slice_mut(&mut self.psi));

@@ -3,10 +3,10 @@
 use super::sweep::{Cells, Smoothness};
 use super::system::{Bend, Penalty};
 use crate::register::flow::lanes::{Group, LANES, Lanes, groups_mut};
-use crate::register::flow::skew::{Skew, repeat_end};
+use crate::register::flow::skew::Skew;
 
-/// Writes the robust weight of the smoothness of (`u`, `v`), total flows whose margin (1 pixel)
-/// repeats the border, to `psi`, margin included.
+/// Writes the robust weight of the smoothness of (`u`, `v`), total flows with a margin of a pixel,
+/// to `psi`, margin included.
 pub(super) fn weigh(
     skew: &Skew,
     u: &[f32],
@@ -148,20 +148,22 @@ pub(super) fn sweep(
     s: Smoothness,
 ) {
     let here = *skew.diagonal(sum as isize);
-    // The missing neighbours of border pixels are equal to the pixel itself.
-    for y in [here.first, here.end - 1] {
-        let (x, y) = ((sum - y) as isize, y as isize);
-        for (dx, dy) in [(-1, 0), (0, -1), (1, 0), (0, 1)] {
-            let (w, h) = (skew.shape().width as isize, skew.shape().height as isize);
-            let (near_x, near_y) = (repeat_end(x + dx, w), repeat_end(y + dy, h));
-            if (near_x, near_y) == (x, y) {
+    // The missing neighbours of border pixels are equal to the pixel itself; they stay in the margin
+    // until the next sweep, for the weights of the smoothness.
+    let (w, h) = (skew.shape().width as isize, skew.shape().height as isize);
+    for y in [here.first as isize, here.end as isize - 1] {
+        let x = sum as isize - y;
+        let columns = [(x == 0).then_some(-1), (x == w - 1).then_some(w), Some(x)];
+        let rows = [(y == 0).then_some(-1), (y == h - 1).then_some(h), Some(y)];
+        for column in columns.into_iter().flatten() {
+            for row in rows.into_iter().flatten() {
                 for plane in [&mut *du, &mut *dv] {
-                    plane[skew.place(x + dx, y + dy)] = plane[skew.place(x, y)];
+                    plane[skew.place(column, row)] = plane[skew.place(x, y)];
                 }
             }
         }
     }
-    let n = here.groups().1;
+    let (first_row, n) = here.groups();
     let cells = cells.of(sum, n);
     let centre = skew.window(psi, sum, 0, 0);
     let psi = Sides::new(skew, psi, sum);
@@ -184,8 +186,11 @@ pub(super) fn sweep(
             let nu = nu + cell.bu.0[l] - a * old_v[l];
             let u = (1.0 - s.omega) * old_u[l] + cell.ru.0[l] * nu;
             let nv = nv + cell.bv.0[l] - a * u;
-            new_u[l] = u;
-            new_v[l] = (1.0 - s.omega) * old_v[l] + cell.rv.0[l] * nv;
+            let v = (1.0 - s.omega) * old_v[l] + cell.rv.0[l] * nv;
+            let y = first_row + i * LANES + l;
+            let is_inside = y >= here.first && y < here.end;
+            new_u[l] = if is_inside { u } else { old_u[l] };
+            new_v[l] = if is_inside { v } else { old_v[l] };
         }
         let span = skew.span(sum);
         groups_mut(&mut du[span.clone()])[i] = new_u;
