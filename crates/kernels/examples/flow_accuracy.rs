@@ -97,25 +97,84 @@ fn set(params: &mut FlowParams, key: &str, value: &str) {
     }
 }
 
+/// What was asked for.
+struct Options {
+    params: FlowParams,
+    n_frames: usize,
+    repeat: usize,
+    other: Option<String>,
+    save: Option<String>,
+    auto: Option<usize>,
+    sigma: f64,
+}
+
+impl Options {
+    fn parse(args: &[String]) -> Self {
+        let mut options = Self {
+            params: FlowParams::default(),
+            n_frames: usize::MAX,
+            repeat: 1,
+            other: None,
+            save: None,
+            auto: None,
+            sigma: 1.0,
+        };
+        for arg in args {
+            let (key, value) = arg.split_once('=').unwrap();
+            match key {
+                "frames" => options.n_frames = value.parse().unwrap(),
+                "repeat" => options.repeat = value.parse().unwrap(),
+                "other" => options.other = Some(value.to_owned()),
+                "save" => options.save = Some(value.to_owned()),
+                "auto" => options.auto = Some(value.parse().unwrap()),
+                "sigma" => options.sigma = value.parse().unwrap(),
+                _ => set(&mut options.params, key, value),
+            }
+        }
+        options
+    }
+}
+
+/// Errors of all frames, pixels.
+#[derive(Default)]
+struct Errors {
+    inside: Vec<f64>,
+    border: Vec<f64>,
+    worst_frame: f64,
+    distance: Vec<f64>,
+}
+
+impl Errors {
+    fn add(&mut self, field: &FlowField, truth: &[Image<f32>], other: Option<&[Image<f32>]>) {
+        let shape = field.u.shape();
+        let error = |x, y, truth: &[Image<f32>]| {
+            let du = f64::from(field.u.at(x, y) - truth[0].at(x, y));
+            let dv = f64::from(field.v.at(x, y) - truth[1].at(x, y));
+            (du * du + dv * dv).sqrt()
+        };
+        let before = self.inside.len();
+        for y in 0..shape.height {
+            for x in 0..shape.width {
+                let deep = |i: usize, n: usize| i >= MARGIN && i + MARGIN < n;
+                if deep(x, shape.width) && deep(y, shape.height) {
+                    self.inside.push(error(x, y, truth));
+                } else {
+                    self.border.push(error(x, y, truth));
+                }
+                if let Some(other) = other {
+                    self.distance.push(error(x, y, other));
+                }
+            }
+        }
+        self.worst_frame = self.worst_frame.max(mean(&self.inside[before..]));
+    }
+}
+
 fn main() {
     let started = Instant::now();
     let args: Vec<String> = std::env::args().skip(1).collect();
     let folder = Path::new(&args[0]);
-    let mut params = FlowParams::default();
-    let (mut n_frames, mut repeat, mut other, mut save) = (usize::MAX, 1, None, None);
-    let (mut saved, mut auto, mut sigma) = (Vec::new(), None, 1.0);
-    for arg in &args[1..] {
-        let (key, value) = arg.split_once('=').unwrap();
-        match key {
-            "frames" => n_frames = value.parse().unwrap(),
-            "repeat" => repeat = value.parse().unwrap(),
-            "other" => other = Some(value.to_owned()),
-            "auto" => auto = Some(value.parse().unwrap()),
-            "sigma" => sigma = value.parse().unwrap(),
-            "save" => save = Some(value.to_owned()),
-            _ => set(&mut params, key, value),
-        }
-    }
+    let mut options = Options::parse(&args[1..]);
     let numbers: Vec<usize> = fs::read_to_string(folder.join("shape.txt"))
         .unwrap()
         .split_whitespace()
@@ -124,81 +183,62 @@ fn main() {
     let (channels, shape) = (numbers[1], Shape::new(numbers[2], numbers[3]));
     let raw_reference = planes(&folder.join("ref.f32"), shape);
     let raw_movie = planes(&folder.join("mov.f32"), shape);
+    let truth = planes(&folder.join("gt.f32"), shape);
+    let other = options.other.as_ref().map(|name| planes(&folder.join(name), shape));
+
     let normalisation = Normalisation::of(&raw_reference);
-    let mut preprocessor =
-        Preprocessor::new(shape, &vec![[sigma; 2]; channels], &vec![normalisation; channels]);
-    if let Some(step) = auto {
+    let sigmas = vec![[options.sigma; 2]; channels];
+    let mut preprocessor = Preprocessor::new(shape, &sigmas, &vec![normalisation; channels]);
+    if let Some(step) = options.auto {
         let frames: Vec<_> =
-            raw_movie.chunks_exact(channels).take(n_frames).step_by(step).collect();
-        let choice = choose_alpha(&params, &raw_reference, &frames, &mut preprocessor).unwrap();
+            raw_movie.chunks_exact(channels).take(options.n_frames).step_by(step).collect();
+        let clock = Instant::now();
+        let choice =
+            choose_alpha(&options.params, &raw_reference, &frames, &mut preprocessor).unwrap();
         for (alpha, score) in &choice.tried {
             println!("alpha {alpha:?} misses by {score:.6}");
         }
-        params.alpha = choice.alpha;
+        println!("chosen in {:.2} s", clock.elapsed().as_secs_f64());
+        options.params.alpha = choice.alpha;
     }
-    let mut reference = raw_reference.clone();
+    let (mut reference, mut moving) = (raw_reference.clone(), raw_reference.clone());
     preprocessor.run(&raw_reference, &mut reference);
-    let mut movie = raw_movie.clone();
-    for (raw, out) in raw_movie.chunks_exact(channels).zip(movie.chunks_exact_mut(channels)) {
-        preprocessor.run(raw, out);
-    }
-    let truth = planes(&folder.join("gt.f32"), shape);
-    let other = other.map(|name| planes(&folder.join(name), shape));
-
-    let mut flow = Flow::new(params, shape, channels).unwrap();
+    let mut flow = Flow::new(options.params, shape, channels).unwrap();
     flow.set_reference(&reference).unwrap();
-    let (mut inside, mut border, mut worst) = (Vec::new(), Vec::new(), 0.0f64);
-    let (mut least, mut cpu, mut runs, mut distance) = (f64::MAX, 0.0, 0.0, Vec::new());
-    for (t, frame) in movie.chunks_exact(channels).take(n_frames).enumerate() {
-        let mut field = FlowField::zero(shape);
-        for _ in 0..repeat {
+
+    let mut errors = Errors::default();
+    let (mut least, mut cpu, mut runs, mut saved) = (f64::MAX, 0.0, 0.0, Vec::new());
+    let mut field = FlowField::zero(shape);
+    for (t, frame) in raw_movie.chunks_exact(channels).take(options.n_frames).enumerate() {
+        preprocessor.run(frame, &mut moving);
+        for _ in 0..options.repeat {
             let (before, clock) = (cpu_seconds(started), Instant::now());
-            flow.compute_into(frame, None, &mut field).unwrap();
+            flow.compute_into(&moving, None, &mut field).unwrap();
             least = least.min(clock.elapsed().as_secs_f64());
             cpu += cpu_seconds(started) - before;
             runs += 1.0;
         }
-        if save.is_some() {
-            for value in field.u.pixels().iter().chain(field.v.pixels()) {
-                saved.extend_from_slice(&value.to_le_bytes());
-            }
+        for value in field.u.pixels().iter().chain(field.v.pixels()) {
+            saved.extend_from_slice(&value.to_le_bytes());
         }
-        let error = |x, y, truth: &[Image<f32>]| {
-            let du = f64::from(field.u.at(x, y) - truth[0].at(x, y));
-            let dv = f64::from(field.v.at(x, y) - truth[1].at(x, y));
-            (du * du + dv * dv).sqrt()
-        };
-        let before = inside.len();
-        for y in 0..shape.height {
-            for x in 0..shape.width {
-                let e = error(x, y, &truth[2 * t..]);
-                let deep = |i: usize, n: usize| i >= MARGIN && i + MARGIN < n;
-                if deep(x, shape.width) && deep(y, shape.height) {
-                    inside.push(e);
-                } else {
-                    border.push(e);
-                }
-                if let Some(other) = &other {
-                    distance.push(error(x, y, &other[2 * t..]));
-                }
-            }
-        }
-        worst = worst.max(mean(&inside[before..]));
+        errors.add(&field, &truth[2 * t..], other.as_ref().map(|o| &o[2 * t..]));
     }
-    if let Some(name) = save {
+    if let Some(name) = options.save {
         fs::write(name, saved).unwrap();
     }
     print!(
-        "EPE {:.4} (95 % {:.3}) worst frame {worst:.4} border {:.4}  {:.2} ms CPU, least {:.2} ms",
-        mean(&inside),
-        quantile(&mut inside, 0.95),
-        mean(&border),
+        "EPE {:.4} (95 % {:.3}) worst frame {:.4} border {:.4}  {:.2} ms CPU, least {:.2} ms",
+        mean(&errors.inside),
+        quantile(&mut errors.inside, 0.95),
+        errors.worst_frame,
+        mean(&errors.border),
         1e3 * cpu / runs,
         1e3 * least
     );
-    if !distance.is_empty() {
-        let (p99, max) = (quantile(&mut distance, 0.99), quantile(&mut distance, 1.0));
-        print!("  distance mean {:.2e} p99 {p99:.2e} max {max:.2e}", mean(&distance));
+    if !errors.distance.is_empty() {
+        let distance = &mut errors.distance;
+        let (p99, max) = (quantile(distance, 0.99), quantile(distance, 1.0));
+        print!("  distance mean {:.2e} p99 {p99:.2e} max {max:.2e}", mean(distance));
     }
     println!();
 }

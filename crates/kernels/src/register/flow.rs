@@ -3,6 +3,12 @@
 //! Backward convention: `registered(x, y) = frame(x + u, y + v)` looks like the reference. `u` is
 //! to the right, `v` down the rows, both in pixels of the full-resolution frame.
 
+#![allow(
+    clippy::inline_always,
+    reason = "what a multiversioned function calls must become part of it, or it is compiled for \
+              the oldest processor"
+)]
+
 pub mod auto;
 mod dis;
 mod field;

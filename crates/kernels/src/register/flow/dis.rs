@@ -149,7 +149,9 @@ impl Dis {
                     scale.grow.run(&s.coarser, rows, &mut s.resize);
                 }
                 // The search counts in pixels of the scale.
-                rows.iter_mut().for_each(|d| *d /= spacing);
+                for d in rows.iter_mut() {
+                    *d /= spacing;
+                }
             }
             for (channel, plane) in frame.iter().zip(&mut s.moving) {
                 s.level.resize(shape.len(), 0.0);
@@ -159,7 +161,9 @@ impl Dis {
             search(&scale.grid, template, &s.moving, self.iterations, (&s.u, &s.v), &mut s.search);
             densify(&scale.grid, template, &s.moving, &mut s.search, (&mut s.u, &mut s.v));
             for (rows, spacing) in [&mut s.u, &mut s.v].into_iter().zip(scale.spacing) {
-                rows.iter_mut().for_each(|d| *d *= spacing);
+                for d in rows.iter_mut() {
+                    *d *= spacing;
+                }
             }
         }
         let s = &mut self.scratch;

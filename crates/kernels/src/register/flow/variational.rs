@@ -16,7 +16,7 @@ use std::sync::Arc;
 use stillframe_image::{Image, Shape};
 
 use self::plan::{Fixed, Plan};
-use self::solve::{Scratch, Step};
+use self::solve::{Origin, Scratch, Step};
 use super::FlowField;
 use super::params::{Definition, FlowParams};
 use super::pyramid::{Level, levels};
@@ -116,8 +116,12 @@ impl Variational {
         let is_graduated = !self.params.gnc_schedule.is_empty();
         let applies_start = start.is_some() && self.params.definition == Definition::Repaired;
         for (i, (plan, fixed)) in self.plans.iter().zip(&*self.fixed).enumerate() {
-            let start = if i == 0 { Some(start) } else { None };
-            self.scratch.enter_level(plan, frame, start);
+            let origin = match start {
+                _ if i > 0 => Origin::Coarser,
+                Some(field) => Origin::Field(field),
+                None => Origin::Zero,
+            };
+            self.scratch.enter_level(plan, frame, origin);
             let is_unwarped = i == 0 && !is_graduated && !applies_start;
             self.scratch.solve_level(plan, fixed, &self.params, Step { beta, is_unwarped });
         }

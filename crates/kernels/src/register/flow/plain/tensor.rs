@@ -34,7 +34,9 @@ pub(super) fn forget_outside(j: &mut Tensor, u: &Grid, v: &Grid, spacing: [f64; 
             let p = x as f64 + u.at(x, y) / spacing[0];
             let q = y as f64 + v.at(x, y) / spacing[1];
             if !((0.0..=last_x).contains(&p) && (0.0..=last_y).contains(&q)) {
-                j.iter_mut().for_each(|plane| plane.set(x, y, 0.0));
+                for plane in j.iter_mut() {
+                    plane.set(x, y, 0.0);
+                }
             }
         }
     }

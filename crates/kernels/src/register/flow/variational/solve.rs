@@ -50,6 +50,17 @@ pub(super) struct Component {
     increment: Vec<Lanes>,
 }
 
+/// Where the flow at the beginning of a level comes from.
+#[derive(Clone, Copy)]
+pub(super) enum Origin<'a> {
+    /// Nowhere: the coarsest level without a start.
+    Zero,
+    /// A field of full size: the coarsest level with one.
+    Field(&'a FlowField),
+    /// The level before.
+    Coarser,
+}
+
 /// Where in the schedule a level is solved.
 #[derive(Clone, Copy)]
 pub(super) struct Step {
@@ -69,27 +80,23 @@ impl Scratch {
         }
     }
 
-    /// Brings the flow and the frame to the size of the level: the flow from the level before, or,
-    /// at the coarsest level, from `start` (zero if that is `Some(None)`).
-    pub(super) fn enter_level(
-        &mut self,
-        plan: &Plan,
-        frame: &[Image<f32>],
-        start: Option<Option<&FlowField>>,
-    ) {
-        let parts = [
-            (&mut self.u, start.map(|s| s.map(|f| &f.u))),
-            (&mut self.v, start.map(|s| s.map(|f| &f.v))),
-        ];
-        for (component, start) in parts {
+    /// Brings the flow and the frame to the size of the level.
+    pub(super) fn enter_level(&mut self, plan: &Plan, frame: &[Image<f32>], origin: Origin) {
+        let (start_u, start_v) = match origin {
+            Origin::Field(field) => (Some(&field.u), Some(&field.v)),
+            Origin::Zero | Origin::Coarser => (None, None),
+        };
+        for (component, start) in [(&mut self.u, start_u), (&mut self.v, start_v)] {
             std::mem::swap(&mut component.rows, &mut component.coarser);
             component.rows.resize(plan.shape.len(), 0.0);
-            match start {
-                Some(None) => component.rows.fill(0.0),
-                Some(Some(start)) => {
+            match (origin, start) {
+                (Origin::Coarser, _) => {
+                    plan.grow.run(&component.coarser, &mut component.rows, &mut self.resize);
+                }
+                (_, Some(start)) => {
                     plan.grow.run(start.pixels(), &mut component.rows, &mut self.resize);
                 }
-                None => plan.grow.run(&component.coarser, &mut component.rows, &mut self.resize),
+                (_, None) => component.rows.fill(0.0),
             }
         }
         for (channel, rows) in frame.iter().zip(&mut self.moving) {

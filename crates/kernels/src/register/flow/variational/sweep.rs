@@ -18,7 +18,7 @@ pub(super) struct Cell {
 /// The cells of the diagonals in flight; they are made again in every pass.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Cells {
-    cells: Vec<Cell>,
+    all: Vec<Cell>,
     slots: usize,
     per_slot: usize,
 }
@@ -28,13 +28,13 @@ impl Cells {
     pub(super) fn reserve(&mut self, skew: &Skew, slots: usize) {
         self.slots = slots;
         self.per_slot = skew.shape().height.div_ceil(LANES);
-        self.cells.resize((slots * self.per_slot).max(self.cells.len()), Cell::default());
+        self.all.resize((slots * self.per_slot).max(self.all.len()), Cell::default());
     }
 
     /// The `n` cells of diagonal `sum`.
     #[inline(always)]
     pub(super) fn of(&mut self, sum: usize, n: usize) -> &mut [Cell] {
-        &mut self.cells[sum % self.slots * self.per_slot..][..n]
+        &mut self.all[sum % self.slots * self.per_slot..][..n]
     }
 }
 
