@@ -8,12 +8,14 @@
 mod burst;
 mod calibration;
 mod canvas;
+mod clusters;
 mod combine;
 mod error;
 mod gauge;
 mod geometry;
 mod inputs;
 mod light;
+mod local_metrics;
 mod masters;
 mod measure;
 mod output;
@@ -21,14 +23,19 @@ mod phases;
 mod photometry;
 mod pipeline;
 mod plan;
+mod reconstruct;
 mod report;
 mod requests;
 mod resume;
 mod run;
+mod synthetic;
+mod tile_gauge;
 mod tile_pass;
 mod tile_series;
 mod tiles;
+mod v4_weights;
 mod wcs_cards;
+mod weighing;
 mod weights;
 mod wire;
 mod worker;
@@ -38,6 +45,7 @@ pub use pipeline::{StackOutcome, run};
 pub use plan::{StackPlan, plan};
 pub use report::{
     FrameFigures, FrameGeometry, FrameOutcome, FrameReport, ResultFigures, StackReport,
+    SyntheticGroup, SyntheticReport,
 };
 pub use run::{PhaseRecord, StackJob};
 pub use worker::{WorkerFailure, serve_worker};

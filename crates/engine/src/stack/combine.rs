@@ -206,13 +206,34 @@ pub(super) fn work_block(
     rect: Rect,
     scratch: &mut BlockScratch,
 ) -> Result<Block, String> {
+    let place = |slot: usize| {
+        let CombineFrame { frame_from_ref, ref field, .. } = spec.frames[slot];
+        Some(Geometry { frame_from_ref, field: field.as_ref() })
+    };
+    work_rect(burst, spec, rect, &place, scratch)
+}
+
+/// Works on `rect` of the canvas with the frames where `place` puts them; frames that it does not
+/// place are left out.
+pub(super) fn work_rect<'a>(
+    burst: &Burst,
+    spec: &CombineSpec,
+    rect: Rect,
+    place: &dyn Fn(usize) -> Option<Geometry<'a>>,
+    scratch: &mut BlockScratch,
+) -> Result<Block, String> {
     let BlockScratch { buffer, resampler, combiner, combined } = scratch;
     for (plane, stack) in resampler.stacks.iter_mut().enumerate() {
         let weights = spec.resample.sample_weights(spec.colour, plane);
         stack.reset(spec.frames.len(), rect.shape(), weights);
     }
     for (slot, frame) in spec.frames.iter().enumerate() {
-        resample(burst, spec, frame, slot, rect, buffer, resampler).map_err(|e| e.to_string())?;
+        let Some(geometry) = place(slot) else {
+            resampler.stacks.iter_mut().for_each(|stack| stack.clear_frame(slot));
+            continue;
+        };
+        resample(burst, spec, (frame, slot), &geometry, rect, buffer, resampler)
+            .map_err(|e| e.to_string())?;
         for (plane, stack) in resampler.stacks.iter_mut().enumerate() {
             normalise(spec, frame, plane, rect, stack.frame_mut(slot));
         }
@@ -320,16 +341,15 @@ const DEMOSAIC_REACH: usize = 6;
 fn resample(
     burst: &Burst,
     spec: &CombineSpec,
-    frame: &CombineFrame,
-    slot: usize,
+    (frame, slot): (&CombineFrame, usize),
+    geometry: &Geometry<'_>,
     rect: Rect,
     buffer: &mut FrameBuffer,
     resampler: &mut Resampler,
 ) -> Result<(), stillframe_io::ReadError> {
-    let geometry = Geometry { frame_from_ref: frame.frame_from_ref, field: frame.field.as_ref() };
     let grid = spec.grid();
     let reach = match (spec.resample, spec.colour) {
-        (Resample::Drizzle { .. }, _) => resampler.drizzle.halo(&geometry, &grid),
+        (Resample::Drizzle { .. }, _) => resampler.drizzle.halo(geometry, &grid),
         (Resample::Warp { kernel }, ColourMode::Demosaic(_)) => kernel.halo() + DEMOSAIC_REACH,
         (Resample::Warp { kernel }, ColourMode::Mosaic(_)) => {
             (kernel.halo() + GreenPlane::HALO).max(resampler.drizzle.halo(&geometry, &grid))
@@ -337,7 +357,7 @@ fn resample(
         (Resample::Warp { kernel }, ColourMode::Planes) => kernel.halo(),
     };
     let shape = burst.spec.shape;
-    let Some(source) = source_rect(&geometry, &grid, rect, shape, reach + DEFECT_REACH) else {
+    let Some(source) = source_rect(geometry, &grid, rect, shape, reach + DEFECT_REACH) else {
         resampler.stacks.iter_mut().for_each(|stack| stack.clear_frame(slot));
         return Ok(());
     };
@@ -358,7 +378,7 @@ fn resample(
                     }
                     let out = resampler.stacks[colour.plane()].frame_with_weights_mut(slot);
                     let filter = Some((cfa, colour));
-                    resampler.drizzle.drizzle(&source, filter, &geometry, &grid, rect, out);
+                    resampler.drizzle.drizzle(&source, filter, geometry, &grid, rect, out);
                 }
             }
             ColourMode::Demosaic(cfa) => {
@@ -367,11 +387,11 @@ fn resample(
                 let void = Some(Void { bits: &bits, any_of: mask::NO_DATA });
                 for (colour, pixels) in planes.iter().enumerate() {
                     let source = Source { pixels, origin, void };
-                    resampler.plane(spec, frame, (slot, colour), &source, &geometry, rect);
+                    resampler.plane(spec, frame, (slot, colour), &source, geometry, rect);
                 }
             }
             ColourMode::Planes => {
-                resampler.plane(spec, frame, (slot, plane), &source, &geometry, rect);
+                resampler.plane(spec, frame, (slot, plane), &source, geometry, rect);
             }
         }
     }

@@ -19,6 +19,8 @@ pub(super) enum Gauged {
     Stars { matched: MatchedFrame, mirrored: bool },
     /// By phase correlation.
     Phase { ref_from_frame: Transform },
+    /// By what its tiles have in common, where the recipe wants no gauge.
+    Tiles { ref_from_frame: Transform },
     /// Taken as it lies.
     Identity,
     /// Not at all.
@@ -242,7 +244,7 @@ fn check_limits(gauged: &mut Gauged, shape: Shape, recipe: &GaugeRecipe) {
     let t = match gauged {
         Gauged::Stars { matched, .. } => matched.ref_from_frame,
         Gauged::Phase { ref_from_frame } => *ref_from_frame,
-        Gauged::Identity | Gauged::Failed { .. } => return,
+        Gauged::Tiles { .. } | Gauged::Identity | Gauged::Failed { .. } => return,
     };
     let change = t.scale().max(1.0 / t.scale()) - 1.0;
     let overlap = overlap_fraction(&t, shape);

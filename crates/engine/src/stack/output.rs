@@ -28,6 +28,8 @@ use super::report::{
     FrameFigures, FrameGeometry, FrameOutcome, FrameReport, ResultFigures, StackReport,
 };
 use super::run::{Run, StackJob};
+use super::synthetic::shares;
+use super::tile_pass::TileRegistration;
 use super::weights::effective_number;
 
 /// The image that a run makes.
@@ -139,7 +141,7 @@ pub(super) fn report(
 ) -> StackReport {
     let usable: Vec<usize> = inputs.usable();
     // The burst's frames are the measured ones; those lost at registration are among them.
-    let total: f64 = solved.spec.frames.iter().map(|f| f.weight.mean()).sum();
+    let shares = frame_shares(solved);
     let mut frames: Vec<FrameReport> = inputs
         .files
         .iter()
@@ -154,7 +156,7 @@ pub(super) fn report(
         .collect();
     for (k, &index) in usable.iter().enumerate() {
         let measure = &measures[solved.members[k]];
-        let weight_fraction = solved.spec.frames[k].weight.mean() / total.max(f64::MIN_POSITIVE);
+        let weight_fraction = shares[k];
         let report = &mut frames[index];
         report.outcome = FrameOutcome::Used { weight_fraction };
         report.figures = Some(FrameFigures {
@@ -173,6 +175,7 @@ pub(super) fn report(
                 (format!("{:?}", matched.model).to_lowercase(), *mirrored)
             }
             Gauged::Phase { .. } => ("phase".into(), t.determinant() < 0.0),
+            Gauged::Tiles { .. } => ("tiles".into(), false),
             Gauged::Identity | Gauged::Failed { .. } => ("identity".into(), false),
         };
         report.geometry = Some(FrameGeometry {
@@ -195,8 +198,17 @@ pub(super) fn report(
             .copied(),
         warnings: run.warnings.clone(),
         frames,
+        synthetic: solved.synthetic.as_ref().map(|s| s.report.clone()),
         result: Some(figures(inputs, measures, solved, stack)),
     }
+}
+
+/// Share of each frame in the result.
+fn frame_shares(solved: &Solved) -> Vec<f64> {
+    let frames = &solved.spec.frames;
+    let weights: Vec<f64> = frames.iter().map(|f| f.weight.mean()).collect();
+    let groups: Vec<usize> = frames.iter().map(|f| f.group).collect();
+    shares(&weights, &groups)
 }
 
 fn software() -> String {
@@ -243,7 +255,7 @@ fn figures(
         fwhm_out_px,
         noise_in: median(frames.iter().map(|f| f64::from(f.sigma_floor)).collect()),
         noise_out: difference_sigma(&middle.value, &bits).map_or(0.0, f64::from),
-        effective_frames: effective_number(frames.iter().map(|f| f.weight.mean())),
+        effective_frames: effective_number(frame_shares(solved).into_iter()),
         rejected_fraction: if samples > 0.0 { rejected / samples } else { 0.0 },
         covered_fraction: covered as f64 / shape.len().max(1) as f64,
     }
@@ -330,6 +342,8 @@ fn registration(solved: &Solved, inputs: &Inputs) -> serde_json::Value {
                 "field": field,
                 "sky": f.sky,
                 "scale": f.scale,
+                "group": solved.synthetic.as_ref().map(|s| s.group[k]),
+                "state": solved.synthetic.as_ref().map(|s| s.states[k]),
             })
         })
         .collect();
@@ -339,7 +353,25 @@ fn registration(solved: &Solved, inputs: &Inputs) -> serde_json::Value {
         "field_correlation_px": solved.correlation_px,
         "weight_exponent": solved.shrinkage,
         "frames": frames,
+        "tiles": solved.registration.as_ref().map(registered_tiles),
     })
+}
+
+/// What tile registration has found: for each tile its rectangle on the canvas in reference pixels,
+/// and, where it is valid, shift and correlation of every frame.
+fn registered_tiles(registration: &TileRegistration) -> Vec<serde_json::Value> {
+    let tiles = registration.grid.tiles().iter().zip(&registration.motions);
+    tiles
+        .map(|(tile, motion)| {
+            json!({
+                "rect": tile.rect,
+                "level": tile.level,
+                "variance_px2": motion.as_ref().map(|m| m.variance_px2),
+                "shifts_px": motion.as_ref().map(|m| &m.shifts),
+                "cc": motion.as_ref().map(|m| &m.cc),
+            })
+        })
+        .collect()
 }
 
 fn write_fits(

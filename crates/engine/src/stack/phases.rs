@@ -10,8 +10,10 @@ use stillframe_runtime::phase::{DecodeError, Phase};
 
 use super::burst::{Burst, BurstSpec};
 use super::combine::{Block, BlockScratch, CombineSpec, work_block};
+use super::local_metrics::{LocalMetrics, LocalScratch, LocalSpec, work_local};
 use super::masters::{self, MasterScratch, MasterSpec, work_master};
 use super::measure::{FrameMeasure, MeasureScratch, MeasureSpec, measure};
+use super::reconstruct::{self, ReconstructTile};
 use super::tiles::{TileResult, TileScratch, TilesSpec, work_tile};
 use stillframe_image::Rect;
 use stillframe_io::fits::FitsSource;
@@ -22,7 +24,9 @@ enum Job {
     Masters { spec: PathBuf },
     Measure { burst: PathBuf, spec: PathBuf },
     Tiles { burst: PathBuf, spec: PathBuf },
+    Local { burst: PathBuf, spec: PathBuf },
     Combine { burst: PathBuf, spec: PathBuf },
+    Reconstruct { burst: PathBuf, combine: PathBuf, tiles: PathBuf },
 }
 
 /// Writes a specification for worker processes.
@@ -187,6 +191,52 @@ impl Phase for TilesPhase<'_> {
     }
 }
 
+/// Local metrics of Methodik v4: units are frames.
+pub(super) struct LocalPhase<'a> {
+    pub(super) burst: &'a Burst,
+    pub(super) spec: &'a LocalSpec,
+    pub(super) need: Need,
+    pub(super) files: Option<(&'a Path, &'a Path)>,
+}
+
+impl Phase for LocalPhase<'_> {
+    type Output = Result<LocalMetrics, String>;
+    type Scratch = LocalScratch;
+
+    fn name(&self) -> &str {
+        "stack_local"
+    }
+
+    fn units(&self) -> usize {
+        self.spec.n_frames()
+    }
+
+    fn need(&self, _: usize) -> Need {
+        self.need
+    }
+
+    fn scratch(&self) -> LocalScratch {
+        LocalScratch::new()
+    }
+
+    fn work(&self, index: usize, scratch: &mut LocalScratch) -> Self::Output {
+        work_local(self.burst, self.spec, index, scratch)
+    }
+
+    fn job(&self) -> Option<Vec<u8>> {
+        let (burst, spec) = self.files?;
+        job_bytes(&Job::Local { burst: burst.to_path_buf(), spec: spec.to_path_buf() })
+    }
+
+    fn encode(&self, output: &Self::Output, bytes: &mut Vec<u8>) {
+        encode_into(output, bytes);
+    }
+
+    fn decode(&self, bytes: &[u8]) -> Result<Self::Output, DecodeError> {
+        Ok(postcard::from_bytes(bytes)?)
+    }
+}
+
 /// Pass 2: units are blocks of the canvas.
 pub(super) struct CombinePhase<'a> {
     pub(super) burst: &'a Burst,
@@ -238,6 +288,53 @@ impl Phase for CombinePhase<'_> {
     }
 }
 
+/// Pass 2 of literal Methodik v4: units are tiles.
+pub(super) struct ReconstructPhase<'a> {
+    pub(super) burst: &'a Burst,
+    pub(super) spec: &'a CombineSpec,
+    pub(super) tiles: &'a [ReconstructTile],
+    /// Specifications of the burst, the combination and the tiles.
+    pub(super) files: Option<[&'a Path; 3]>,
+}
+
+impl Phase for ReconstructPhase<'_> {
+    type Output = Result<Block, String>;
+    type Scratch = BlockScratch;
+
+    fn name(&self) -> &str {
+        "stack_reconstruct"
+    }
+
+    fn units(&self) -> usize {
+        self.tiles.len()
+    }
+
+    fn need(&self, index: usize) -> Need {
+        reconstruct::need(self.spec, &self.tiles[index])
+    }
+
+    fn scratch(&self) -> BlockScratch {
+        BlockScratch::new(self.spec)
+    }
+
+    fn work(&self, index: usize, scratch: &mut BlockScratch) -> Self::Output {
+        reconstruct::work_tile(self.burst, self.spec, &self.tiles[index], scratch)
+    }
+
+    fn job(&self) -> Option<Vec<u8>> {
+        let [burst, combine, tiles] = self.files?.map(Path::to_path_buf);
+        job_bytes(&Job::Reconstruct { burst, combine, tiles })
+    }
+
+    fn encode(&self, output: &Self::Output, bytes: &mut Vec<u8>) {
+        encode_into(output, bytes);
+    }
+
+    fn decode(&self, bytes: &[u8]) -> Result<Self::Output, DecodeError> {
+        Ok(postcard::from_bytes(bytes)?)
+    }
+}
+
 /// The other side of [`Phase::job`]: builds the phase in a worker process and hands it to `serve`.
 ///
 /// # Errors
@@ -264,6 +361,11 @@ pub(super) fn with_job<R>(job: &[u8], serve: impl ServePhase<R>) -> Result<R, De
             let burst = Burst::open(burst)?;
             Ok(serve.serve(&TilesPhase { burst: &burst, spec: &spec, need, files: None }))
         }
+        Job::Local { burst, spec } => {
+            let (burst, spec): (BurstSpec, LocalSpec) = (read_spec(&burst)?, read_spec(&spec)?);
+            let burst = Burst::open(burst)?;
+            Ok(serve.serve(&LocalPhase { burst: &burst, spec: &spec, need, files: None }))
+        }
         Job::Combine { burst, spec } => {
             let (burst, spec): (BurstSpec, CombineSpec) = (read_spec(&burst)?, read_spec(&spec)?);
             let burst = Burst::open(burst)?;
@@ -274,6 +376,14 @@ pub(super) fn with_job<R>(job: &[u8], serve: impl ServePhase<R>) -> Result<R, De
                 blocks: &blocks,
                 files: None,
             }))
+        }
+        Job::Reconstruct { burst, combine, tiles } => {
+            let (burst, spec): (BurstSpec, CombineSpec) =
+                (read_spec(&burst)?, read_spec(&combine)?);
+            let tiles: Vec<ReconstructTile> = read_spec(&tiles)?;
+            let burst = Burst::open(burst)?;
+            let phase = ReconstructPhase { burst: &burst, spec: &spec, tiles: &tiles, files: None };
+            Ok(serve.serve(&phase))
         }
     }
 }

@@ -31,16 +31,21 @@ use super::inputs::{self, Inputs};
 use super::measure::{FrameMeasure, MeasureSpec, Measured};
 use super::output::{self, Stack};
 use super::phases::{CombinePhase, MeasurePhase};
-use super::photometry::{Member, WeightLattice, scales, skies, weight_fields};
+use super::photometry::{Member, WeightLattice, scales, skies};
+use super::reconstruct::{ReconstructTile, TileSources, reconstruct, tiles};
 use super::report::{FrameOutcome, StackReport};
 use super::requests;
 use super::resume::{StageKey, Stages};
 use super::run::{PhaseRecord, Run, StackJob, identity, resolve_lights};
-use super::tile_pass::{TileView, register_tiles, tile_size, tiles_to_register};
-use super::weights::shrink;
+use super::synthetic::Synthetic;
+use super::tile_gauge::tile_gauge;
+use super::tile_pass::{
+    TileRegistration, TileView, register_tiles, tile_grid, tile_size, tiles_to_register,
+};
+use super::weighing::{Weighing, weigh};
 use crate::recipe::{
     self, Clamping, ColourMethod, FieldMethod, GaugeMethod, HotPixels, Kernel, Linearity,
-    StackRecipe,
+    ReconstructionMethod, StackRecipe,
 };
 
 /// What a run has made.
@@ -139,7 +144,10 @@ fn run_watched(
     let prepared = calibration::prepare(&mut run, &inputs)?;
     let (burst, measures) = measure_all(&mut run, &mut inputs, prepared)?;
     let mut solved = solve(&mut run, &mut inputs, &burst, &measures)?;
-    let stack = combine(&mut run, &burst, &mut solved.spec)?;
+    let stack = match &solved.tiles {
+        Some(tiles) => reconstruct(&mut run, &burst, &solved.spec, tiles)?,
+        None => combine(&mut run, &burst, &mut solved.spec)?,
+    };
     let report = output::report(&run, &inputs, &measures, &solved, &stack);
     output::tell_frames(&run, &report);
     let lost_too_many = report.lost_fraction() > job.recipe.input.max_lost_fraction;
@@ -164,12 +172,6 @@ fn check_gates(run: &mut Run<'_>, inputs: &Inputs) -> Result<(), StackError> {
     let needed = run.job.recipe.input.min_frames.max(gates.frames_min).max(1);
     if usable < needed {
         return Err(too_few(inputs, needed));
-    }
-    if usable < gates.frames_reduced && run.job.recipe.synthetic.enabled {
-        run.warn(format!(
-            "{usable} frames are fewer than gates.frames_reduced = {}: no synthetic frames are made",
-            gates.frames_reduced
-        ));
     }
     Ok(())
 }
@@ -356,6 +358,12 @@ pub(super) struct Solved {
     pub(super) reference: usize,
     pub(super) fwhm_px: f64,
     pub(super) shrinkage: f64,
+    /// The groups of the frames, if the recipe wants any.
+    pub(super) synthetic: Option<Synthetic>,
+    /// What tiles have found on the image.
+    pub(super) registration: Option<TileRegistration>,
+    /// The tiles that the result is put together from; without them the fields are used.
+    pub(super) tiles: Option<Vec<ReconstructTile>>,
 }
 
 /// FWHM that is assumed where no star tells, pixels (the original's figure).
@@ -381,7 +389,10 @@ fn solve(
         gauge_recipe.reference = recipe::ReferenceFrame::Frame(place);
     }
     let reference = choose_reference(measures, &gauge_recipe);
-    let all = gauge(burst, measures, reference, &gauge_recipe, &run.light())?;
+    let all = match tile_gauge(run, burst, measures)? {
+        Some(all) => all,
+        None => gauge(burst, measures, reference, &gauge_recipe, &run.light())?,
+    };
     let (mut members, mut gauged) = (Vec::new(), Vec::new());
     for (i, g) in all.into_iter().enumerate() {
         match g {
@@ -412,9 +423,9 @@ fn solve(
     let centre = Point::new(0.5 * (shape.width as f64 - 1.0), 0.5 * (shape.height as f64 - 1.0));
     let uses_stars = recipe.gauge.method != GaugeMethod::None;
     let mut joint = uses_stars.then(|| mean_geometry(&frames, place, centre));
-    let mut ref_from_frame: Vec<Transform> = match &joint {
+    let ref_from_frame: Vec<Transform> = match &joint {
         Some(joint) => joint.ref_from_frame.clone(),
-        None => vec![Transform::IDENTITY; n],
+        None => matched.iter().map(|m| m.ref_from_frame).collect(),
     };
     let residual_rms_px =
         joint.as_ref().map_or_else(|| vec![0.0; n], |joint| residuals(joint, &frames));
@@ -450,6 +461,7 @@ fn solve(
             .collect(),
     };
     let mut fields = None;
+    let mut registration = None;
     let wants_field = recipe.field.method != FieldMethod::Off;
     if wants_field && n < recipe.field.min_burst_frames {
         if n > 1 {
@@ -476,16 +488,16 @@ fn solve(
             fwhm_px,
             origin: canvas.first,
             plane: region,
-            uses_stars,
         };
         if let Some(tiles) = tiles_to_register(&view, &lattice, recipe) {
-            let found = register_tiles(run, burst, &view, tiles, &mut ref_from_frame)?;
+            let found = register_tiles(run, burst, &view, tiles, &ref_from_frame)?;
             let stars = match (&mut joint, by_stars) {
                 (Some(joint), true) => Some((joint, frames.as_slice())),
                 _ => None,
             };
             let evidence = Evidence { stars, vectors: &found.vectors, n_frames: n };
             fields = fit_fields(evidence, &request, &run.light())?;
+            registration = Some(found);
         }
     }
     let field_rms_px = match (&joint, &fields) {
@@ -514,9 +526,22 @@ fn solve(
         }
         levels.push(level);
     }
-    let mut weights =
-        weight_fields(&list, &scale, fields.as_ref(), None, None, &lattice, &recipe.weights);
-    let shrinkage = shrink(&mut weights, recipe.weights.min_effective_fraction);
+    let weighed = weigh(
+        run,
+        burst,
+        &Weighing {
+            list: &list,
+            members: &members,
+            inputs: &inputs.usable(),
+            scales: &scale,
+            fields: fields.as_ref(),
+            tiles: registration.as_ref(),
+            lattice: &lattice,
+            nodes: &request.probes,
+            tile_px: tile_size(fwhm_px, recipe),
+            residual_px: field_rms_px.as_deref().unwrap_or(&residual_rms_px),
+        },
+    )?;
     let (colour, resample) = resampling(recipe, n, burst.spec.cfa);
     let gain = inputs.info(inputs.usable()[0]).gain_e_per_adu;
     let frames: Vec<CombineFrame> = members
@@ -530,20 +555,36 @@ fn solve(
                 field: fields.as_ref().map(|f| f.fields[k].clone()),
                 scale: scale[k].iter().map(|s| (1.0 / s) as f32).collect(),
                 sky: std::mem::take(&mut sky[k]),
-                weight: weights[k].clone(),
+                weight: weighed.weights[k].clone(),
                 sigma_floor: noise / scale[k][planes / 2] as f32,
                 undershoot: match recipe.resampling.clamping {
                     Clamping::Lobes => UNDERSHOOT_SIGMA * noise,
                     Clamping::None => f32::INFINITY,
                 },
-                group: 0,
+                group: weighed.group(k),
             }
         })
         .collect();
+    let tiles = match recipe.reconstruction.method {
+        ReconstructionMethod::Field => None,
+        ReconstructionMethod::Tiles => tile_grid(region, fwhm_px, recipe).map(|grid| {
+            tiles(&TileSources {
+                canvas: &canvas,
+                grid,
+                registration: registration.as_ref(),
+                fields: fields.as_ref(),
+                n_frames: n,
+                sigma_px: recipe.reconstruction.variance_window_sigma_px,
+            })
+        }),
+    };
+    if tiles.is_none() && recipe.reconstruction.method == ReconstructionMethod::Tiles {
+        run.warn(format!("{region} pixels are too few for tiles: the gauge alone is used"));
+    }
     Ok(Solved {
         spec: CombineSpec {
             frames,
-            n_groups: 1,
+            n_groups: weighed.n_groups(),
             canvas,
             resample,
             colour,
@@ -569,7 +610,10 @@ fn solve(
         transparency: scale.iter().map(|s| s[planes / 2]).collect(),
         reference,
         fwhm_px,
-        shrinkage,
+        shrinkage: weighed.shrinkage,
+        synthetic: weighed.synthetic,
+        registration,
+        tiles,
     })
 }
 
@@ -580,7 +624,7 @@ fn as_matched(gauged: &Gauged) -> MatchedFrame {
     match gauged {
         Gauged::Stars { matched, .. } => matched.clone(),
         // Without stars the transform stays what phase correlation found.
-        Gauged::Phase { ref_from_frame } => MatchedFrame {
+        Gauged::Phase { ref_from_frame } | Gauged::Tiles { ref_from_frame } => MatchedFrame {
             stars: Vec::new(),
             ref_from_frame: *ref_from_frame,
             model: Model::Similarity,

@@ -60,7 +60,7 @@ pub struct FrameFigures {
 pub struct FrameGeometry {
     /// Row-major 3×3 matrix from frame pixels to reference pixels.
     pub ref_from_frame: [[f64; 3]; 3],
-    /// `similarity`, `affine` or `homography`; `phase` or `identity` without stars.
+    /// `similarity`, `affine` or `homography`; `phase`, `tiles` or `identity` without stars.
     pub model: String,
     /// Angle of the frame, degrees, from +x to +y.
     pub rotation_deg: f64,
@@ -121,6 +121,34 @@ pub struct ResultFigures {
     pub covered_fraction: f64,
 }
 
+/// A group of frames whose mean is one synthetic frame.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct SyntheticGroup {
+    /// Its frames, places in the sorted list of inputs.
+    pub frames: Vec<usize>,
+    /// Those of them that come from a cluster that was too small.
+    pub joined: Vec<usize>,
+    /// Mean of the v4 global weight G of its frames.
+    pub mean_global_weight: f64,
+    /// Mean of the v4 local quality Q of its frames, over all places.
+    pub mean_local_quality: f64,
+}
+
+/// The synthetic frames of Methodik v4: the result is the mean of the means of these groups.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct SyntheticReport {
+    /// Why none were made; absent if they were.
+    pub skipped: Option<String>,
+    /// Number of clusters that were looked for, or of quantiles.
+    pub clusters: usize,
+    /// Whether a cluster stayed empty, so that frames of like global weight were grouped instead.
+    pub by_quantiles: bool,
+    /// The groups; none if they were skipped.
+    pub groups: Vec<SyntheticGroup>,
+    /// Effective number of frames that the weights would have left without groups.
+    pub effective_frames_without: f64,
+}
+
 /// `report.json`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct StackReport {
@@ -134,6 +162,8 @@ pub struct StackReport {
     pub warnings: Vec<String>,
     /// Every input.
     pub frames: Vec<FrameReport>,
+    /// The synthetic frames, if the recipe wants them and its gate allows them.
+    pub synthetic: Option<SyntheticReport>,
     /// The result.
     pub result: Option<ResultFigures>,
 }

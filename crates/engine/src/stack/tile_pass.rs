@@ -17,8 +17,8 @@ use super::geometry::{Fields, median};
 use super::phases::TilesPhase;
 use super::photometry::WeightLattice;
 use super::run::Run;
-use super::tile_series::{Series, Track, centre, common_shifts, less_common, reject_lonely};
-use super::tiles::{FirstReference, TileFrame, TileResult, TilesSpec};
+use super::tile_series::{Series, Track, common_shifts, less_common, reject_lonely};
+use super::tiles::{Against, TileFrame, TileResult, TilesSpec};
 use crate::recipe::{FieldMethod, FieldRecipe, StackRecipe};
 
 /// What tile registration knows of the burst.
@@ -32,7 +32,6 @@ pub(super) struct TileView<'a> {
     /// Reference point of the first pixel of the plane that the tiles lie in, and its size.
     pub(super) origin: Point,
     pub(super) plane: Shape,
-    pub(super) uses_stars: bool,
 }
 
 /// How the frames lie in one tile.
@@ -58,8 +57,6 @@ pub(super) struct TileRegistration {
     pub(super) motions: Vec<Option<TileMotion>>,
     /// Displacement vectors by member, for the fields.
     pub(super) vectors: Vec<Vec<FieldObservation>>,
-    /// Members that no tile places; none of them with a gauge.
-    pub(super) lost: Vec<usize>,
 }
 
 impl TileRegistration {
@@ -133,33 +130,24 @@ struct Measured {
 
 /// Registers every member in the wanted tiles.
 ///
-/// Without a gauge, what all tiles have in common in a frame becomes part of its transform.
-///
 /// # Errors
-/// Without a gauge also if fewer tiles than the recipe asks for can be registered.
+/// If a frame can no longer be read, the plan does not fit, or the run is cancelled.
 pub(super) fn register_tiles(
     run: &mut Run<'_>,
     burst: &Burst,
     view: &TileView<'_>,
     tiles: (TileGrid, Vec<bool>),
-    ref_from_frame: &mut [Transform],
+    ref_from_frame: &[Transform],
 ) -> Result<TileRegistration, StackError> {
     let recipe = run.job.recipe.field.clone();
     let Measured { grid, mut series, cc } = measure_tiles(run, burst, view, tiles, ref_from_frame)?;
     let n = view.members.len();
-    let common = common_shifts(&series, n);
-    let poses = poses(view, &common, ref_from_frame, burst.spec.shape);
-    let mut lost = Vec::new();
-    if !view.uses_stars {
-        for s in series.iter_mut().flatten() {
-            *s = less_common(s, &common);
-        }
-        lost.extend((0..n).filter(|&k| common[k].is_none()));
-        for (t, common) in ref_from_frame.iter_mut().zip(&common) {
-            // A point p of the reference lies at p + displacement in the frame.
-            *t = Transform::translation(-common.unwrap_or_default()) * *t;
-        }
-    }
+    let middle = {
+        let Shape { height, width } = burst.spec.shape;
+        Point::new(0.5 * (width as f64 - 1.0), 0.5 * (height as f64 - 1.0))
+    };
+    let pose = |t: &Transform| Some(Pose { centre: *t * middle, angle_rad: t.angle_rad() });
+    let poses: Vec<Option<Pose>> = ref_from_frame.iter().map(pose).collect();
     let centres: Vec<Point> =
         grid.tiles().iter().map(|t| tile_centre(view.origin, t.rect)).collect();
     let track = Track::new(view.times, &poses);
@@ -168,7 +156,7 @@ pub(super) fn register_tiles(
     }
     reject_lonely(&mut series, &centres, recipe.max_delta_px);
     let motions = motions(view, (&mut series, &cc), &centres, &track, &recipe);
-    tell_invalid(run, view, &series, &motions)?;
+    tell_invalid(run, &series, &motions);
     let mut vectors = vec![Vec::new(); n];
     for ((series, motion), &position) in series.iter().zip(&motions).zip(&centres) {
         let (Some(series), Some(_)) = (series, motion) else { continue };
@@ -180,7 +168,7 @@ pub(super) fn register_tiles(
             }));
         }
     }
-    Ok(TileRegistration { grid, origin: view.origin, motions, vectors, lost })
+    Ok(TileRegistration { grid, origin: view.origin, motions, vectors })
 }
 
 /// Measures the wanted tiles, and again in parts those that the recipe wants finer.
@@ -244,9 +232,6 @@ fn motions(
         let cc: Vec<Option<f64>> =
             cc.iter().zip(series.iter()).map(|(cc, m)| cc.filter(|_| m.is_some())).collect();
         *series = track.smoothed(series, recipe);
-        if !view.uses_stars {
-            centre(series);
-        }
         let is_wild = DisplacementVariance::of(series)
             .is_some_and(|v| v.real_px2() > recipe.tile.max_variance_px2);
         if is_wild || cc.iter().flatten().count() < least {
@@ -272,33 +257,16 @@ fn motions(
         .collect()
 }
 
-/// Says which tiles could not be registered; without a gauge too few are an error.
-fn tell_invalid(
-    run: &mut Run<'_>,
-    view: &TileView<'_>,
-    series: &[Option<Series>],
-    motions: &[Option<TileMotion>],
-) -> Result<(), StackError> {
+/// Says how many tiles could not be registered.
+fn tell_invalid(run: &mut Run<'_>, series: &[Option<Series>], motions: &[Option<TileMotion>]) {
     let wanted = series.iter().flatten().count();
-    let valid = motions.iter().flatten().count();
-    let fraction = valid as f64 / wanted.max(1) as f64;
-    let needed = run.job.recipe.field.tile.min_valid_fraction;
-    if !view.uses_stars && fraction < needed {
-        return Err(StackError::Recipe(format!(
-            "{valid} of {wanted} tiles ({:.0} %) could be registered without a gauge, \
-             field.tile.min_valid_fraction is {:.0} %; use gauge.method: stars",
-            100.0 * fraction,
-            100.0 * needed
-        )));
-    }
-    if valid < wanted {
+    let invalid = wanted - motions.iter().flatten().count();
+    if invalid > 0 {
         run.warn(format!(
-            "{} of {wanted} tiles cannot be registered on the image (too little signal or too few \
-             frames); their field is that of their neighbours",
-            wanted - valid
+            "{invalid} of {wanted} tiles cannot be registered on the image (too little signal or \
+             too few frames); their field is that of their neighbours"
         ));
     }
-    Ok(())
 }
 
 /// A shift that is not better than this says less than the neighbouring tiles do.
@@ -321,29 +289,30 @@ fn tiles_spec(run: &Run<'_>, view: &TileView<'_>, ref_from_frame: &[Transform]) 
                 weight: 1.0,
             })
             .collect(),
-        first_reference: if view.uses_stars {
-            FirstReference::Mean
-        } else {
-            FirstReference::Middle
-        },
+        against: Against::Mean,
         iterations: recipe.iterations,
         convergence: recipe.convergence,
         min_correlation: recipe.min_correlation,
-        params: PatchParams {
-            warp: PatchWarp::Translation,
-            fwhm_px: view.fwhm_px,
-            max_shift_px: super::tiles::MARGIN as f64,
-            max_iterations: 50,
-            tolerance_px: 1e-3,
-            max_sigma_px: MOST_SIGMA_PX,
-        },
+        params: patch_params(view.fwhm_px),
         origin: view.origin,
         shape: view.plane,
     }
 }
 
+/// How a tile is aligned where the stars have this FWHM.
+pub(super) fn patch_params(fwhm_px: f64) -> PatchParams {
+    PatchParams {
+        warp: PatchWarp::Translation,
+        fwhm_px,
+        max_shift_px: super::tiles::MARGIN as f64,
+        max_iterations: 50,
+        tolerance_px: 1e-3,
+        max_sigma_px: MOST_SIGMA_PX,
+    }
+}
+
 /// Runs the heavy phase over the tiles of `spec`.
-fn run_tiles(
+pub(super) fn run_tiles(
     run: &mut Run<'_>,
     burst: &Burst,
     spec: &TilesSpec,
@@ -380,25 +349,4 @@ fn measurements(result: &TileResult) -> Series {
         sigma_px: s.sigma_px.max(LEAST_SIGMA_PX),
     };
     result.shifts.iter().map(|s| s.as_ref().map(one)).collect()
-}
-
-/// Where each member pointed: from its transform, or, without a gauge, from the tiles.
-fn poses(
-    view: &TileView<'_>,
-    common: &[Option<Vec2>],
-    ref_from_frame: &[Transform],
-    shape: Shape,
-) -> Vec<Option<Pose>> {
-    let centre = Point::new(0.5 * (shape.width as f64 - 1.0), 0.5 * (shape.height as f64 - 1.0));
-    ref_from_frame
-        .iter()
-        .zip(common)
-        .map(|(t, common)| {
-            if view.uses_stars {
-                return Some(Pose { centre: *t * centre, angle_rad: t.angle_rad() });
-            }
-            let v = (*common)?;
-            Some(Pose { centre: Point::new(v.dx, v.dy), angle_rad: 0.0 })
-        })
-        .collect()
 }

@@ -15,15 +15,13 @@ use crate::recipe::{FieldRecipe, Temporal};
 /// Series of one tile: a displacement for each member.
 pub(super) type Series = Vec<Option<Measurement>>;
 
-/// Median displacement of each frame over all tiles; none where fewer than a tenth of them have one,
-/// which might be chance.
+/// Median displacement of each frame over all tiles; none where no tile has one.
 pub(super) fn common_shifts(all: &[Option<Series>], n_frames: usize) -> Vec<Option<Vec2>> {
-    let tiles = all.iter().flatten().count();
     (0..n_frames)
         .map(|k| {
             let here: Vec<Vec2> =
                 all.iter().flatten().filter_map(|s| s[k]).map(|m| m.value).collect();
-            (!here.is_empty() && 10 * here.len() >= tiles).then(|| {
+            (!here.is_empty()).then(|| {
                 Vec2::new(
                     median(here.iter().map(|v| v.dx).collect()),
                     median(here.iter().map(|v| v.dy).collect()),
@@ -44,20 +42,6 @@ pub(super) fn less_common(series: &Series, common: &[Option<Vec2>]) -> Series {
             Some(Measurement { value: m.value - common, sigma_px: m.sigma_px })
         })
         .collect()
-}
-
-/// Takes the mean over the frames out of a series: a tile's reference began as one frame, whose own
-/// distortion must not become the geometry of the result.
-pub(super) fn centre(series: &mut Series) {
-    let n = series.iter().flatten().count();
-    if n == 0 {
-        return;
-    }
-    let sum = series.iter().flatten().fold(Vec2::default(), |sum, m| sum + m.value);
-    let mean = sum * (1.0 / n as f64);
-    for m in series.iter_mut().flatten() {
-        m.value = m.value - mean;
-    }
 }
 
 /// When and where the frames were taken.
@@ -184,15 +168,6 @@ mod tests {
         let local = less_common(tiles[2].as_ref().unwrap(), &common);
         assert!(local.iter().flatten().all(|m| (m.value.dx - 0.3).abs() < 1e-12));
         assert_eq!(common_shifts(&[None], 2), [None, None]);
-    }
-
-    #[test]
-    fn a_centred_series_has_no_mean() {
-        let mut series = vec![measurement(1.0, 2.0), None, measurement(3.0, -1.0)];
-        centre(&mut series);
-        assert_eq!(series[0].unwrap().value, Vec2::new(-1.0, 1.5));
-        assert_eq!(series[2].unwrap().value, Vec2::new(1.0, -1.5));
-        assert!(series[1].is_none());
     }
 
     #[test]

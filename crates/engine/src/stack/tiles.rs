@@ -2,9 +2,9 @@
 //!
 //! One unit is one tile of the reference plane and is worked on alone: its own reference, its own
 //! shifts. Frames and iterations are serial inside it. The reference starts as the mean of the
-//! frames where the gauge puts them (with `gauge: none`, as the middle frame) and is made again
-//! from the aligned frames after each iteration; a frame is never compared with its own noise: it
-//! is taken out of the reference first.
+//! frames where the gauge puts them and is made again from the aligned frames after each iteration;
+//! a frame is never compared with its own noise: it is taken out of the reference first. Where there
+//! is no gauge, the frames are first followed from the middle one to both ends.
 
 use serde::{Deserialize, Serialize};
 use stillframe_image::{DisplacementField, Image, Point, Rect, Shape, Transform, Vec2, mask};
@@ -29,13 +29,14 @@ pub(super) struct TileFrame {
     pub(super) weight: f64,
 }
 
-/// How a tile's first reference comes about.
+/// What the frames of a tile are compared with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) enum FirstReference {
-    /// Mean of all frames where the gauge puts them.
+pub(super) enum Against {
+    /// Their mean where the gauge puts them, made again from the aligned frames after each
+    /// iteration.
     Mean,
-    /// The middle frame: without a gauge the mean is a smear.
-    Middle,
+    /// The middle frame, once: without a gauge the mean is a smear.
+    MiddleFrame,
 }
 
 /// What tile-local registration does.
@@ -44,7 +45,7 @@ pub(super) struct TilesSpec {
     /// The tiles that are to be registered, pixels of the plane.
     pub(super) tiles: Vec<Rect>,
     pub(super) frames: Vec<TileFrame>,
-    pub(super) first_reference: FirstReference,
+    pub(super) against: Against,
     pub(super) iterations: usize,
     /// Iteration ends when the reference changes by less than this, relative to its contrast.
     pub(super) convergence: f64,
@@ -148,19 +149,23 @@ pub(super) fn work_tile(
     index: usize,
     scratch: &mut TileScratch,
 ) -> Result<TileResult, String> {
+    if spec.against == Against::MiddleFrame {
+        let shifts = follow(burst, spec, index, scratch)?;
+        return Ok(TileResult { shifts, iterations: 1 });
+    }
     let area = spec.tiles[index].grown(MARGIN, spec.shape);
     let mut shifts: Vec<Option<TileShift>> = vec![None; spec.frames.len()];
-    let mut reference = first_reference(burst, spec, area, scratch)?;
+    let mut reference = Reference::new(area.shape().len());
+    for frame in &spec.frames {
+        let patch = patch_of(burst, spec, frame, Vec2::default(), area, scratch)?;
+        reference.add(&patch, frame.weight);
+    }
     let mut previous: Option<Image<f32>> = None;
     let mut iterations = 0;
     for iteration in 0..spec.iterations {
         iterations = iteration + 1;
-        (shifts, reference) = if iteration == 0 && spec.first_reference == FirstReference::Middle {
-            follow(burst, spec, index, &reference, scratch)?
-        } else {
-            let is_first = iteration == 0;
-            improve(burst, spec, area, (&reference, &shifts, is_first), scratch)?
-        };
+        let is_first = iteration == 0;
+        (shifts, reference) = improve(burst, spec, area, (&reference, &shifts, is_first), scratch)?;
         let (now, _) = reference.without(None, area.shape());
         let is_converged =
             previous.is_some_and(|old| relative_change(&old, &now) < spec.convergence);
@@ -172,69 +177,41 @@ pub(super) fn work_tile(
     Ok(TileResult { shifts, iterations })
 }
 
-/// The frame that the others are compared with before there is a mean.
-const fn middle(spec: &TilesSpec) -> usize {
-    spec.frames.len() / 2
-}
-
-fn first_reference(
-    burst: &Burst,
-    spec: &TilesSpec,
-    area: Rect,
-    scratch: &mut TileScratch,
-) -> Result<Reference, String> {
-    let mut reference = Reference::new(area.shape().len());
-    for (slot, frame) in spec.frames.iter().enumerate() {
-        if spec.first_reference == FirstReference::Mean || slot == middle(spec) {
-            let patch = patch_of(burst, spec, frame, Vec2::default(), area, scratch)?;
-            reference.add(&patch, frame.weight);
-        }
-    }
-    Ok(reference)
-}
-
-/// First iteration without a gauge: from the middle frame to both ends, each frame is looked for
-/// where the one before it was found, so that a drift of any length is followed; a jump of up to
-/// half a tile as well.
+/// Without a gauge: from the middle frame to both ends, each frame is looked for where the one
+/// before it was found, so that a drift of any length is followed; a jump of up to half a tile as
+/// well.
 fn follow(
     burst: &Burst,
     spec: &TilesSpec,
     index: usize,
-    reference: &Reference,
     scratch: &mut TileScratch,
-) -> Result<(Vec<Option<TileShift>>, Reference), String> {
+) -> Result<Vec<Option<TileShift>>, String> {
     let tile = spec.tiles[index];
     let area = tile.grown(MARGIN, spec.shape);
-    let (n, middle) = (spec.frames.len(), middle(spec));
+    let n = spec.frames.len();
+    let middle = n / 2;
+    let mut found: Vec<Option<TileShift>> = vec![None; n];
+    let Some(frame) = spec.frames.get(middle) else { return Ok(found) };
     let range = 0.5 * tile.width.min(tile.height) as f64;
     let params =
         PatchParams { max_shift_px: range.max(spec.params.max_shift_px), ..spec.params.clone() };
-    let (mean, mean_bits) = reference.without(None, area.shape());
-    let prepared = PatchReference::new(&mean, Some(&mean_bits), &params, &mut scratch.patch);
-    let mut found: Vec<Option<TileShift>> = vec![None; n];
-    let mut next = Reference::new(area.shape().len());
-    for slot in (middle..n).chain((0..middle).rev()) {
-        let frame = &spec.frames[slot];
-        if slot == middle {
-            // Nothing is left of the reference without its only frame: it is its own origin.
-            let sigma_px = 0.5 * spec.params.max_sigma_px;
-            found[slot] = Some(TileShift { displacement: Vec2::default(), sigma_px, cc: 1.0 });
-            let patch = patch_of(burst, spec, frame, Vec2::default(), area, scratch)?;
-            next.add(&patch, frame.weight);
-            continue;
-        }
-        let Ok(prepared) = &prepared else { continue };
+    let patch = patch_of(burst, spec, frame, Vec2::default(), area, scratch)?;
+    let (clean, bits) = without_voids(&patch);
+    let Ok(reference) = PatchReference::new(&clean, Some(&bits), &params, &mut scratch.patch)
+    else {
+        return Ok(found);
+    };
+    let itself =
+        TileShift { displacement: Vec2::default(), sigma_px: params.max_sigma_px, cc: 1.0 };
+    found[middle] = Some(itself);
+    for slot in (middle + 1..n).chain((0..middle).rev()) {
         let start = nearest(&found, slot);
-        let patch = patch_of(burst, spec, frame, start, area, scratch)?;
+        let patch = patch_of(burst, spec, &spec.frames[slot], start, area, scratch)?;
         let (clean, bits) = without_voids(&patch);
-        let aligned = prepared.align(&clean, Some(&bits), Vec2::default(), &mut scratch.patch);
+        let aligned = reference.align(&clean, Some(&bits), Vec2::default(), &mut scratch.patch);
         found[slot] = accepted(aligned, start, spec);
-        if let Some(shift) = found[slot] {
-            let patch = patch_of(burst, spec, frame, shift.displacement, area, scratch)?;
-            next.add(&patch, frame.weight);
-        }
     }
-    Ok((found, next))
+    Ok(found)
 }
 
 /// One iteration: every frame against the reference without it, and the reference that they make.
@@ -248,12 +225,7 @@ fn improve(
     let mut found: Vec<Option<TileShift>> = vec![None; shifts.len()];
     let mut next = Reference::new(area.shape().len());
     for (slot, frame) in spec.frames.iter().enumerate() {
-        let old = match (shifts[slot], spec.first_reference) {
-            (Some(shift), _) => shift.displacement,
-            // A frame that was lost is looked for where its neighbour in time is.
-            (None, FirstReference::Middle) => nearest(shifts, slot),
-            (None, FirstReference::Mean) => Vec2::default(),
-        };
+        let old = shifts[slot].map_or(Vec2::default(), |s| s.displacement);
         let patch = patch_of(burst, spec, frame, old, area, scratch)?;
         let is_in = is_first || shifts[slot].is_some();
         let own = is_in.then_some((&patch, frame.weight));
