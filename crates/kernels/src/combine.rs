@@ -3,6 +3,8 @@
 //!
 //! Every pixel is on its own and its frames are folded in frame order, so a result does not depend
 //! on how the canvas is cut into blocks.
+#![allow(clippy::inline_always, reason = "helpers take the vector width of the loop they are in")]
+#![allow(clippy::needless_bitwise_bool, reason = "vector loops must not branch")]
 
 mod accept;
 mod clip;

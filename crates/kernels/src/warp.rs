@@ -6,6 +6,8 @@
 //!
 //! Results go into one slice of a sample stack ([`crate::combine::SampleStack`]), the only place
 //! where NaN is used: it is the compact mark for "no sample".
+#![allow(clippy::inline_always, reason = "helpers take the vector width of the loop they are in")]
+#![allow(clippy::needless_bitwise_bool, reason = "vector loops must not branch")]
 
 mod drizzle;
 mod gather;

@@ -80,7 +80,7 @@ impl Clip {
             return false;
         }
         let at = |rank: usize| f64::from(sorted(rank));
-        let median = (at((n - 1) / 2) + at(n / 2)) * 0.5;
+        let median = f64::midpoint(at((n - 1) / 2), at(n / 2));
         let (below, above) = (median - at(n / 4), at(n - 1 - n / 4) - median);
         let width = f64::midpoint(below, above).min(1.5 * below.min(above));
         let sigma = (SIGMA_OF_MAD * width).max(floor);

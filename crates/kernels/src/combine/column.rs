@@ -117,7 +117,7 @@ impl Column {
         };
         let n = d.len();
         let upper = kth(n / 2);
-        if n % 2 == 1 { upper } else { (kth(n / 2 - 1) + upper) / 2.0 }
+        if n % 2 == 1 { upper } else { f64::midpoint(kth(n / 2 - 1), upper) }
     }
 
     /// Every rank.
@@ -142,7 +142,7 @@ impl Ranks {
 /// Median of sorted values; the mean of the middle two of an even number.
 fn middle_of(sorted: &[f64]) -> f64 {
     let n = sorted.len();
-    if n % 2 == 1 { sorted[n / 2] } else { (sorted[n / 2 - 1] + sorted[n / 2]) / 2.0 }
+    if n % 2 == 1 { sorted[n / 2] } else { f64::midpoint(sorted[n / 2 - 1], sorted[n / 2]) }
 }
 
 #[cfg(test)]

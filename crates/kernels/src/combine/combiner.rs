@@ -282,8 +282,8 @@ impl Combiner {
             return;
         }
         let sorted = |rank: usize| self.sorted[rank][lane];
-        let median =
-            f64::from(sorted((present - 1) / 2)) * 0.5 + f64::from(sorted(present / 2)) * 0.5;
+        let value = |rank: usize| f64::from(sorted(rank));
+        let median = f64::midpoint(value((present - 1) / 2), value(present / 2));
         let signal_variance = noise.map_or(0.0, |noise| {
             let signal = (median - f64::from(noise.level)).max(0.0);
             let relative = f64::from(noise.relative) * signal;
@@ -542,9 +542,8 @@ mod tests {
     #[test]
     fn pixels_without_samples_have_no_coverage_and_value_zero() {
         let stack = stack_of(Shape::new(2, 2), 4, |f, i| match (f, i) {
-            (_, 0) => f32::NAN,
             (2, 1) => 3.5,
-            (_, 1) => f32::NAN,
+            (_, 0 | 1) => f32::NAN,
             _ => 1.0,
         });
         for combination in [Combination::Mean, Combination::Median] {
@@ -664,8 +663,9 @@ mod tests {
     fn bits_do_not_depend_on_how_the_canvas_is_cut() {
         let whole = Shape::new(6, 150);
         let value = |f: usize, x: usize, y: usize| {
-            let v = gaussian(f, y * 1000 + x) + if (x + f) % 13 == 0 { 300.0 } else { 0.0 };
-            if (x + y + f) % 11 == 0 { f32::NAN } else { v }
+            let v =
+                gaussian(f, y * 1000 + x) + if (x + f).is_multiple_of(13) { 300.0 } else { 0.0 };
+            if (x + y + f).is_multiple_of(11) { f32::NAN } else { v }
         };
         let run = |x0: usize, width: usize, method: RejectionMethod, combination: Combination| {
             let shape = Shape::new(whole.height, width);

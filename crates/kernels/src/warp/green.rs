@@ -136,3 +136,89 @@ fn fill_row(rows: [&[f32]; 7], between: usize, out: &mut [f32]) {
         *out = if (i + REACH) % 2 == between { value } else { *out };
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use stillframe_image::{Rect, Rng};
+
+    use super::*;
+
+    fn mosaic(shape: Shape, pattern: CfaPattern, green: impl Fn(f64, f64) -> f64) -> Image<f32> {
+        Image::from_fn(shape, |x, y| match pattern.colour_at(x, y) {
+            Colour::Green => green(x as f64, y as f64) as f32,
+            Colour::Red => 1e6,
+            Colour::Blue => -1e6,
+        })
+    }
+
+    #[test]
+    fn planes_are_filled_exactly_and_other_colours_leave_no_trace() {
+        let shape = Shape::new(20, 25);
+        let plane = |x: f64, y: f64| 100.0 + 3.0 * x - 2.0 * y;
+        for pattern in CfaPattern::ALL {
+            let image = mosaic(shape, pattern, plane);
+            let mut green = GreenPlane::new();
+            green.fill(&Source::whole(&image), pattern);
+            let source = green.source();
+            for y in 0..20 {
+                for x in 0..25 {
+                    let error = source.pixels.at(x, y) - plane(x as f64, y as f64) as f32;
+                    let is_border = x == 0 || y == 0 || x == 24 || y == 19;
+                    assert!(error.abs() < if is_border { 3.1 } else { 2e-3 }, "{x} {y}: {error}");
+                    assert_eq!(source.void.unwrap().bits.at(x, y), 0);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_part_of_the_frame_has_the_bits_of_the_frame_inside_the_halo() {
+        let shape = Shape::new(40, 44);
+        let mut rng = Rng::new(2, 0, 0);
+        let image = Image::from_fn(shape, |_, _| rng.normal() as f32);
+        let bits = Image::from_fn(shape, |_, _| if rng.below(30) == 0 { mask::HOT } else { 0 });
+        let fill = |rect: Rect| {
+            let (pixels, bits) = (image.crop(rect), bits.crop(rect));
+            let void = Some(Void { bits: &bits, any_of: mask::HOT });
+            let mut green = GreenPlane::new();
+            let source = Source { pixels: &pixels, origin: (rect.x, rect.y), void };
+            green.fill(&source, CfaPattern::Gbrg);
+            let filled = green.source();
+            (filled.pixels.clone(), filled.void.unwrap().bits.clone())
+        };
+        let whole = fill(shape.rect());
+        let rect = Rect::new(7, 12, 30, 21);
+        let part = fill(rect);
+        for y in GreenPlane::HALO..rect.height - GreenPlane::HALO {
+            for x in GreenPlane::HALO..rect.width - GreenPlane::HALO {
+                assert_eq!(part.0.at(x, y), whole.0.at(rect.x + x, rect.y + y), "{x} {y}");
+                assert_eq!(part.1.at(x, y), whole.1.at(rect.x + x, rect.y + y), "{x} {y}");
+            }
+        }
+    }
+
+    #[test]
+    fn void_samples_are_not_used_and_void_surroundings_are_void() {
+        let shape = Shape::new(16, 16);
+        let mut poisoned = mosaic(shape, CfaPattern::Rggb, |_, _| 7.0);
+        let mut bits = Image::filled(shape, 0);
+        // a green sample, and all four around the blue pixel (9, 9)
+        for (x, y) in [(4, 7), (8, 9), (10, 9), (9, 8), (9, 10)] {
+            poisoned.set(x, y, 1e9);
+            bits.set(x, y, mask::NO_DATA);
+        }
+        let void = Some(Void { bits: &bits, any_of: mask::NO_DATA });
+        let mut green = GreenPlane::new();
+        green.fill(&Source { pixels: &poisoned, origin: (0, 0), void }, CfaPattern::Rggb);
+        let source = green.source();
+        let bits = source.void.unwrap().bits;
+        for y in 0..16 {
+            for x in 0..16 {
+                let is_void = matches!((x, y), (4, 7) | (8..=10, 9) | (9, 8 | 10));
+                assert_eq!(bits.at(x, y) != 0, is_void, "{x} {y}");
+                let want = if is_void { 0.0 } else { 7.0 };
+                assert!((source.pixels.at(x, y) - want).abs() < 1e-5, "{x} {y}");
+            }
+        }
+    }
+}

@@ -14,8 +14,11 @@ pub enum WarpKernel {
     /// 4×4 pixels, the cubic convolution of Keys (1981), doi:10.1109/TASSP.1981.1163711, with
     /// a = -1/2 (also known as Catmull-Rom).
     Bicubic,
-    /// 6×6 pixels, sinc(x)·sinc(x/3) divided by the sum of the six weights; Duchon (1979),
-    /// doi:10.1175/1520-0450(1979)018<1016:LFIOAT>2.0.CO;2.
+    /// 6×6 pixels, sinc(x)·sinc(x/3); Duchon (1979),
+    /// doi:10.1175/1520-0450(1979)018<1016:LFIOAT>2.0.CO;2. We differ: the six weights are not only
+    /// scaled to the sum 1 but changed, by a cubic polynomial under a cos² window, so that
+    /// polynomials up to the third degree are kept. Plain Lanczos-3 moves features by up to
+    /// 0.02 px, depending on the phase; sharpness and noise stay the same.
     #[default]
     Lanczos3,
 }
@@ -64,11 +67,43 @@ impl WarpKernel {
                     let x = std::f64::consts::PI * (t + 2.0 - k as f64);
                     *w = 3.0 * math::sin(x) * math::sin(x / 3.0) / (x * x);
                 }
-                let sum: f64 = w.iter().sum();
-                w.iter_mut().for_each(|w| *w /= sum);
+                keep_cubics(&mut w, t);
             }
         }
         w
+    }
+}
+
+/// Changes the six weights of a position of fraction `t` so that they sum to 1 and their first
+/// three moments about the position are 0: adds a cubic polynomial times cos²(πx/6).
+fn keep_cubics(w: &mut [f64; 6], t: f64) {
+    let x = [0, 1, 2, 3, 4, 5].map(|k| t + 2.0 - f64::from(k));
+    let window = x.map(|x| math::cos(std::f64::consts::PI * x / 6.0).powi(2));
+    let power = |x: f64, n: usize| (0..n).fold(1.0, |p, _| p * x);
+    // the normal equations: rows are moments, the last column what is missing
+    let mut rows = [[0.0; 5]; 4];
+    for (i, row) in rows.iter_mut().enumerate() {
+        row[4] = if i == 0 { 1.0 } else { 0.0 };
+        for k in 0..6 {
+            row[4] -= w[k] * power(x[k], i);
+            for (j, m) in row[..4].iter_mut().enumerate() {
+                *m += window[k] * power(x[k], i + j);
+            }
+        }
+    }
+    for pivot in 0..4 {
+        for i in 0..4 {
+            if i != pivot {
+                let factor = rows[i][pivot] / rows[pivot][pivot];
+                for j in pivot..5 {
+                    rows[i][j] -= factor * rows[pivot][j];
+                }
+            }
+        }
+    }
+    for k in 0..6 {
+        let correction = |i: usize| rows[i][4] / rows[i][i] * power(x[k], i);
+        w[k] += window[k] * (0..4).map(correction).sum::<f64>();
     }
 }
 
@@ -143,17 +178,31 @@ mod tests {
         }
     }
 
-    /// Even-degree moments say how much a kernel blurs: a straight line is kept by all three, a
-    /// parabola by bicubic, and by Lanczos-3 to 0.02.
     #[test]
-    fn lines_are_kept() {
-        for (kernel, tolerance) in ALL.into_iter().zip([1e-12, 1e-12, 0.014]) {
+    fn polynomials_are_kept_to_the_degree_that_is_promised() {
+        for (kernel, degree) in ALL.into_iter().zip([1, 2, 3]) {
             for i in 1..100 {
                 let t = f64::from(i) / 100.0;
                 let w = kernel.weights(t);
                 let first = (kernel.taps() / 2) as f64 - 1.0;
-                let mean: f64 = (0..kernel.taps()).map(|k| w[k] * (k as f64 - first)).sum();
-                assert!((mean - t).abs() < tolerance, "{kernel:?} {t}: {mean}");
+                for power in 0..=degree {
+                    let values = (0..kernel.taps()).map(|k| w[k] * (k as f64 - first).powi(power));
+                    let (got, want) = (values.sum::<f64>(), t.powi(power));
+                    assert!((got - want).abs() < 1e-12, "{kernel:?} {t} {power}: {got}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn corrected_lanczos_is_lanczos_to_2_percent() {
+        for i in 1..100 {
+            let t = f64::from(i) / 100.0;
+            let w = WarpKernel::Lanczos3.weights(t);
+            for (k, w) in w.iter().enumerate() {
+                let x = std::f64::consts::PI * (t + 2.0 - k as f64);
+                let plain = 3.0 * x.sin() * (x / 3.0).sin() / (x * x);
+                assert!((w - plain).abs() < 0.02, "{t} {k}: {w} {plain}");
             }
         }
     }
