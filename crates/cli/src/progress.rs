@@ -20,7 +20,7 @@ pub(crate) struct Progress {
 
 /// What people see, on standard error.
 enum Screen {
-    /// Warnings and errors.
+    /// Warnings. The error that ends a run is said by the command, once.
     Quiet,
     /// A bar per phase.
     Bars(Mutex<Option<ProgressBar>>),
@@ -94,7 +94,7 @@ fn say(line: Option<String>) {
 }
 
 fn is_urgent(event: &Event) -> bool {
-    matches!(event, Event::Warning { .. } | Event::Error { .. })
+    matches!(event, Event::Warning { .. })
 }
 
 /// Moves the bar of the current phase, and writes what people should read above it.
@@ -121,7 +121,7 @@ fn draw(bar: &mut Option<ProgressBar>, event: &Event) {
             }
             say(describe(event));
         }
-        Event::Warning { .. } | Event::Error { .. } | Event::Frame { .. } => {
+        Event::Warning { .. } | Event::Frame { .. } => {
             let write = || say(describe(event));
             match bar {
                 Some(bar) => bar.suspend(write),
@@ -168,7 +168,6 @@ fn describe(event: &Event) -> Option<String> {
             format!("{outcome} {file}: {reason}")
         }
         Event::Warning { message } => format!("warning: {message}"),
-        Event::Error { message } => format!("error: {message}"),
         _ => return None,
     })
 }

@@ -128,6 +128,42 @@ fn missing_inputs_are_one_clear_error() {
 }
 
 #[test]
+fn a_run_that_fails_says_so_once_and_ends_its_event_log() {
+    let folder = tempfile::tempdir().unwrap();
+    let (lights, out) = (folder.path().join("lights"), folder.path().join("out"));
+    std::fs::create_dir(&lights).unwrap();
+    std::fs::write(lights.join("a.fits"), "no image").unwrap();
+    let output = stillframe(&["stack", text(&lights), "-o", text(&out)]);
+    assert_code(&output, 1);
+    let message = stderr(&output);
+    assert_eq!(message.matches("error:").count(), 1, "{message}");
+    assert!(message.contains("a.fits"), "{message}");
+    let log = std::fs::read_to_string(out.join("events.jsonl")).unwrap();
+    let last: Value = serde_json::from_str(log.lines().last().unwrap()).unwrap();
+    assert_eq!((&last["type"], &last["exit_code"]), (&"run_end".into(), &1.into()));
+    assert!(!out.join("stack.fits").exists());
+}
+
+#[test]
+fn the_demo_writes_an_image_and_pictures_and_can_be_repeated() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("demo");
+    for _ in 0..2 {
+        let output = stillframe(&["demo", "-o", text(&out)]);
+        assert_code(&output, 0);
+        for title in ["frames", "FWHM", "noise", "time", "peak memory", "plan"] {
+            assert!(stdout(&output).contains(title), "{title} in\n{}", stdout(&output));
+        }
+    }
+    for file in ["result/stack.fits", "result/preview.png", "demo.png"] {
+        assert!(out.join(file).is_file(), "{file}");
+    }
+    let output = stillframe(&["demo", "-o", text(folder.path())]);
+    assert_code(&output, 2);
+    assert!(stderr(&output).contains("earlier demo"), "{}", stderr(&output));
+}
+
+#[test]
 fn the_schema_is_json() {
     let output = stillframe(&["recipe", "schema"]);
     assert_code(&output, 0);

@@ -16,7 +16,7 @@ fn text(path: &Path) -> &str {
 fn burst() -> (tempfile::TempDir, PathBuf) {
     let folder = tempfile::tempdir().unwrap();
     let night = folder.path().join("night");
-    let args = ["simulate", "burst", "-o", text(&night), "--frames", "24", "--quiet"];
+    let args = ["simulate", "burst", "-o", text(&night), "--frames", "16", "--quiet"];
     let size = ["--width", "800", "--height", "600", "--calibration", "0"];
     let status =
         Command::new(env!("CARGO_BIN_EXE_stillframe")).args(args).args(size).status().unwrap();

@@ -125,6 +125,26 @@ fn crates_use_only_the_layers_below() {
 }
 
 #[test]
+fn dependencies_are_used() {
+    for package in metadata()["packages"].as_array().unwrap() {
+        let folder = Path::new(package["manifest_path"].as_str().unwrap()).parent().unwrap();
+        let text: String = sources(&folder.join("src"))
+            .iter()
+            .map(|file| code(&std::fs::read_to_string(file).unwrap()))
+            .collect();
+        for dependency in package["dependencies"].as_array().unwrap() {
+            let name = dependency["name"].as_str().unwrap().replace('-', "_");
+            let is_normal = dependency["kind"].is_null();
+            assert!(
+                !is_normal || text.contains(&format!("{name}::")),
+                "{} does not use {name}",
+                package["name"]
+            );
+        }
+    }
+}
+
+#[test]
 fn an_edge_outside_the_table_is_found() {
     let edge = |user: &str, used: &str| (user.to_owned(), used.to_owned(), "dev".to_owned());
     let edges = BTreeSet::from([edge("kernels", "io"), edge("kernels", "image")]);

@@ -26,7 +26,7 @@ mod requests;
 mod resume;
 mod run;
 mod tile_pass;
-
+mod tile_series;
 mod tiles;
 mod wcs_cards;
 mod weights;

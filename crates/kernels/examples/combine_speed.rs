@@ -12,13 +12,16 @@ use stillframe_kernels::combine::{
     ClippedMean, Combination, Combined, Combiner, NoiseModel, Rejection, RejectionMethod,
     SampleStack, SampleWeights,
 };
-use stillframe_kernels::warp::{Drizzle, Geometry, Grid, Source, WarpKernel, Warper};
+use stillframe_kernels::warp::{
+    Drizzle, Geometry, GreenPlane, Grid, Source, WarpKernel, Warper, source_rect,
+};
 
 const SHAPE: Shape = Shape::new(1096, 1936);
 
 fn main() {
     let n_frames = std::env::args().nth(1).and_then(|n| n.parse().ok()).unwrap_or(60);
     warps();
+    green();
     if std::env::args().nth(2).is_some() {
         return;
     }
@@ -65,8 +68,14 @@ fn warps() {
     }
     let turned = Transform::similarity(1.0, 5f64.to_radians(), Vec2::new(60.0, -70.0));
     let geometry = Geometry { frame_from_ref: turned, field: Some(&field) };
-    let source = Source::whole(&image);
     let grid = Grid::REFERENCE;
+    // the rectangles that the engine would read and calibrate, as it would hold them
+    let blocks: Vec<(Rect, Image<f32>, (usize, usize))> = blocks()
+        .filter_map(|out| {
+            let rect = source_rect(&geometry, &grid, out, SHAPE, 3)?;
+            Some((out, image.crop(rect), (rect.x, rect.y)))
+        })
+        .collect();
     let mut out = vec![0.0; BLOCK * BLOCK];
     let mut weight = vec![0.0; BLOCK * BLOCK];
     for kernel in
@@ -76,9 +85,10 @@ fn warps() {
         let mut warp = |field: Option<&DisplacementField>, undershoot: f32| {
             let geometry = Geometry { field, ..geometry };
             timed(|| {
-                for rect in blocks() {
+                for (rect, pixels, origin) in &blocks {
+                    let source = Source { pixels, origin: *origin, void: None };
                     let out = &mut out[..rect.shape().len()];
-                    warper.warp(&source, &geometry, &grid, rect, undershoot, out);
+                    warper.warp(&source, &geometry, &grid, *rect, undershoot, out);
                 }
             })
         };
@@ -89,20 +99,29 @@ fn warps() {
             "warp {kernel:?}: {linear:.1} ms/frame, clamped {clamped:.1}, without field {rigid:.1}"
         );
     }
-    for pixfrac in [1.0, 0.6] {
-        let mut drizzle = Drizzle::new(pixfrac);
+    for (name, mut drizzle) in
+        [("square 1", Drizzle::square(1.0)), ("cubic 1.3", Drizzle::cubic(1.3))]
+    {
         for filter in [None, Some(Colour::Red), Some(Colour::Green)] {
             let cfa = filter.map(|colour| (CfaPattern::Rggb, colour));
             let ms = timed(|| {
-                for rect in blocks() {
+                for (rect, pixels, origin) in &blocks {
+                    let source = Source { pixels, origin: *origin, void: None };
                     let n = rect.shape().len();
                     let out = (&mut out[..n], &mut weight[..n]);
-                    drizzle.drizzle(&source, cfa, &geometry, &grid, rect, out);
+                    drizzle.drizzle(&source, cfa, &geometry, &grid, *rect, out);
                 }
             });
-            println!("drizzle {pixfrac} {filter:?}: {ms:.1} ms/frame");
+            println!("drizzle {name} {filter:?}: {ms:.1} ms/frame");
         }
     }
+}
+
+fn green() {
+    let image = noise_image(1);
+    let mut plane = GreenPlane::new();
+    let ms = timed(|| plane.fill(&Source::whole(&image), CfaPattern::Rggb));
+    println!("green plane: {ms:.1} ms/frame");
 }
 
 /// Side of the blocks that the canvas is cut into.
@@ -163,7 +182,8 @@ fn stacks(n_frames: usize) {
 
 fn masters() {
     let frames: Vec<Image<f32>> = (0..15).map(noise_image).collect();
-    let mut mean = ClippedMean::new(Rejection::default()).expect("in range");
+    let rejection = Rejection { method: RejectionMethod::KappaSigma, ..Rejection::default() };
+    let mut mean = ClippedMean::new(rejection).expect("in range");
     let mut out = Image::filled(SHAPE, 0.0);
     let scale = vec![1.0; frames.len()];
     let ms = timed(|| {

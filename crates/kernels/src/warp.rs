@@ -8,13 +8,17 @@
 //! where NaN is used: it is the compact mark for "no sample".
 
 mod drizzle;
+mod gather;
 mod geometry;
+mod green;
 mod interpolate;
 mod kernel;
 mod position;
 mod taps;
+mod void;
 
 pub use drizzle::Drizzle;
 pub use geometry::{Geometry, Grid, Source, Void, source_rect};
+pub use green::GreenPlane;
 pub use interpolate::Warper;
 pub use kernel::WarpKernel;

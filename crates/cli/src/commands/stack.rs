@@ -1,6 +1,7 @@
 //! `stillframe stack`.
 
 use std::fmt::Write;
+use std::path::Path;
 
 use stillframe_engine::runtime::{Cancel, format_bytes};
 use stillframe_engine::stack::{FrameOutcome, StackError, StackOutcome, run as run_stack};
@@ -115,12 +116,8 @@ fn lost_frames(outcome: &StackOutcome) -> Vec<(&'static str, String)> {
         .iter()
         .filter_map(|frame| match &frame.outcome {
             FrameOutcome::Used { .. } => None,
-            FrameOutcome::Skipped { reason } => {
-                Some(("skipped", format!("{}: {reason}", frame.file)))
-            }
-            FrameOutcome::Failed { reason } => {
-                Some(("failed", format!("{}: {reason}", frame.file)))
-            }
+            FrameOutcome::Skipped { reason } => Some(("skipped", lost_frame(&frame.file, reason))),
+            FrameOutcome::Failed { reason } => Some(("failed", lost_frame(&frame.file, reason))),
         })
         .collect();
     if rows.len() > LISTED_FRAMES {
@@ -129,6 +126,12 @@ fn lost_frames(outcome: &StackOutcome) -> Vec<(&'static str, String)> {
         rows.push(("", format!("and {more} more, see report.json")));
     }
     rows
+}
+
+/// The name of the file, without its folder, and why it was not used.
+fn lost_frame(file: &str, reason: &str) -> String {
+    let name = Path::new(file).file_name().map_or(file.into(), |name| name.to_string_lossy());
+    format!("{name}: {reason}")
 }
 
 /// Rows in two columns; a title that repeats is left out.

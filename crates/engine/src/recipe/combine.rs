@@ -172,14 +172,16 @@ pub struct ColourRecipe {
     /// `auto` demosaics when fewer registered frames than this are left.
     #[schemars(range(min = 1))]
     pub min_frames_for_drizzle: usize,
-    /// Side of the drop that a mosaic sample makes, in pixels of the frame.
-    #[schemars(range(min = 0.1, max = 2.0))]
-    pub pixfrac: f64,
+    /// `null`: green is filled in between its samples and interpolated as mono frames are, red and
+    /// blue samples are dropped with a cubic profile that undoes most of the blur of spreading
+    /// them. A number: all samples are dropped as squares of this side in sensor pixels.
+    #[schemars(range(min = 0.1, max = 1.0))]
+    pub pixfrac: Option<f64>,
 }
 
 impl Default for ColourRecipe {
     fn default() -> Self {
-        Self { method: ColourMethod::Auto, min_frames_for_drizzle: 30, pixfrac: 1.0 }
+        Self { method: ColourMethod::Auto, min_frames_for_drizzle: 30, pixfrac: None }
     }
 }
 

@@ -170,7 +170,7 @@ fn by_phase(
         |k, (buffer, scratch)| {
             let frame = binned(burst, frames[k], bin, buffer).map_err(|e| e.to_string())?;
             fourier_mellin(&small.0, &frame.0, Some(&small.1), Some(&frame.1), scratch)
-                .map(|(t, _)| unbin(t, bin))
+                .map(|found| unbin(found.ref_from_frame, bin))
                 .map_err(|e| e.to_string())
         },
     )?;

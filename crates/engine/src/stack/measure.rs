@@ -244,7 +244,7 @@ fn try_measure(
     let mut metrics = frame_metrics(image, bits, &background, &stars);
     let blur = if burst.spec.cfa.is_some() { Blur::GreenPlane } else { Blur::None };
     metrics.fwhm_px = metrics.fwhm_px.map(|f| blur.without(f));
-    let stretched = match spec.judge_linearity.then(|| judge(image, bits, &background, &stars)) {
+    let stretched = match spec.judge_linearity.then(|| judge(&background, &stars)) {
         Some(Linearity::Stretched { reason }) => Some(reason),
         _ => None,
     };

@@ -36,7 +36,7 @@ use super::report::{FrameOutcome, StackReport};
 use super::requests;
 use super::resume::{StageKey, Stages};
 use super::run::{PhaseRecord, Run, StackJob, identity, resolve_lights};
-use super::tile_pass::{TileView, register_tiles, tiles_to_register};
+use super::tile_pass::{TileView, register_tiles, tile_size, tiles_to_register};
 use super::weights::shrink;
 use crate::recipe::{
     self, Clamping, ColourMethod, FieldMethod, GaugeMethod, HotPixels, Kernel, Linearity,
@@ -479,12 +479,12 @@ fn solve(
             uses_stars,
         };
         if let Some(tiles) = tiles_to_register(&view, &lattice, recipe) {
-            let vectors = register_tiles(run, burst, &view, tiles, &mut ref_from_frame)?;
+            let found = register_tiles(run, burst, &view, tiles, &mut ref_from_frame)?;
             let stars = match (&mut joint, by_stars) {
                 (Some(joint), true) => Some((joint, frames.as_slice())),
                 _ => None,
             };
-            let evidence = Evidence { stars, vectors: &vectors, n_frames: n };
+            let evidence = Evidence { stars, vectors: &found.vectors, n_frames: n };
             fields = fit_fields(evidence, &request, &run.light())?;
         }
     }
@@ -622,12 +622,6 @@ fn times(inputs: &Inputs, members: &[usize]) -> Vec<f64> {
     }
 }
 
-/// T = clip(factor · FWHM, min, max), pixels.
-fn tile_size(fwhm_px: f64, recipe: &StackRecipe) -> f64 {
-    let tile = &recipe.field.tile;
-    (tile.size_factor * fwhm_px).min(tile.max_px as f64).max(tile.min_px as f64)
-}
-
 fn weight_lattice(canvas: &Canvas, fwhm_px: f64, recipe: &StackRecipe) -> WeightLattice {
     let spacing = tile_size(fwhm_px, recipe) * (1.0 - recipe.field.tile.overlap);
     let region = canvas.reference_shape();
@@ -678,10 +672,10 @@ pub(super) fn resampling(
         (Some(cfa), ColourMethod::Auto) if !few => ColourMode::Mosaic(cfa),
         (Some(cfa), ColourMethod::Auto | ColourMethod::Demosaic) => ColourMode::Demosaic(cfa),
     };
-    let resample = match (colour, &recipe.drizzle) {
-        (_, Some(d)) => Resample::Drizzle { pixfrac: d.pixfrac },
-        (ColourMode::Mosaic(_), None) => Resample::Drizzle { pixfrac: recipe.colour.pixfrac },
-        (_, None) => Resample::Warp { kernel: kernel(recipe) },
+    let resample = match (colour, &recipe.drizzle, recipe.colour.pixfrac) {
+        (_, Some(d), _) => Resample::Drizzle { pixfrac: d.pixfrac },
+        (ColourMode::Mosaic(_), None, Some(pixfrac)) => Resample::Drizzle { pixfrac },
+        (_, None, _) => Resample::Warp { kernel: kernel(recipe) },
     };
     (colour, resample)
 }

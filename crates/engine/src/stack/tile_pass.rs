@@ -3,12 +3,9 @@
 use stillframe_image::{Point, Rect, Shape, Transform, Vec2};
 use stillframe_kernels::register::field_fit::FieldObservation;
 use stillframe_kernels::register::patch::{PatchParams, PatchWarp};
-use stillframe_kernels::register::temporal::{
-    Excursion, Measurement, OutlierParams, Pose, SegmentParams, Smoothing, outliers, segments,
-    smooth,
-};
+use stillframe_kernels::register::temporal::{Measurement, Pose};
 use stillframe_kernels::register::tiles::{
-    DisplacementVariance, RefineParams, TileGrid, TileParams,
+    DisplacementVariance, MIN_TILE, RefineParams, TileGrid, TileParams,
 };
 use stillframe_runtime::ordered::Need;
 use stillframe_runtime::phase::UnitResult;
@@ -20,8 +17,9 @@ use super::geometry::{Fields, median};
 use super::phases::TilesPhase;
 use super::photometry::WeightLattice;
 use super::run::Run;
+use super::tile_series::{Series, Track, centre, common_shifts, less_common, reject_lonely};
 use super::tiles::{FirstReference, TileFrame, TileResult, TilesSpec};
-use crate::recipe::{FieldMethod, StackRecipe, Temporal};
+use crate::recipe::{FieldMethod, FieldRecipe, StackRecipe};
 
 /// What tile registration knows of the burst.
 pub(super) struct TileView<'a> {
@@ -37,8 +35,65 @@ pub(super) struct TileView<'a> {
     pub(super) uses_stars: bool,
 }
 
-/// Series of one tile: a displacement for each member.
-type Series = Vec<Option<Measurement>>;
+/// How the frames lie in one tile.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(super) struct TileMotion {
+    /// What is missing to each member's transform; `None` where neither the image nor its neighbours
+    /// in time say.
+    pub(super) shifts: Vec<Option<Vec2>>,
+    /// Correlation of each member with the reference; `None` where it was not accepted.
+    pub(super) cc: Vec<Option<f64>>,
+    /// Variance of the shifts over the members, both axes, square pixels.
+    pub(super) variance_px2: f64,
+}
+
+/// What registering tiles on the image has given.
+#[derive(Debug)]
+pub(super) struct TileRegistration {
+    /// The tiles.
+    pub(super) grid: TileGrid,
+    /// Reference point of the first pixel of the plane that they lie in.
+    pub(super) origin: Point,
+    /// One for each tile; `None` where the stars sufficed or the image did not.
+    pub(super) motions: Vec<Option<TileMotion>>,
+    /// Displacement vectors by member, for the fields.
+    pub(super) vectors: Vec<Vec<FieldObservation>>,
+    /// Members that no tile places; none of them with a gauge.
+    pub(super) lost: Vec<usize>,
+}
+
+impl TileRegistration {
+    /// The point of the reference in the middle of tile `index`.
+    pub(super) fn centre(&self, index: usize) -> Point {
+        tile_centre(self.origin, self.grid.tiles()[index].rect)
+    }
+}
+
+/// The point of the reference in the middle of `rect`, pixels of a plane that begins at `origin`.
+pub(super) fn tile_centre(origin: Point, rect: Rect) -> Point {
+    Point::new(
+        origin.x + rect.x as f64 + 0.5 * (rect.width as f64 - 1.0),
+        origin.y + rect.y as f64 + 0.5 * (rect.height as f64 - 1.0),
+    )
+}
+
+/// T = clip(factor · FWHM, min, max), pixels.
+pub(super) fn tile_size(fwhm_px: f64, recipe: &StackRecipe) -> f64 {
+    let tile = &recipe.field.tile;
+    (tile.size_factor * fwhm_px).min(tile.max_px as f64).max(tile.min_px as f64)
+}
+
+/// The lattice of the tiles; `None` if the plane is too small for any.
+pub(super) fn tile_grid(plane: Shape, fwhm_px: f64, recipe: &StackRecipe) -> Option<TileGrid> {
+    let tile = &recipe.field.tile;
+    let params = TileParams {
+        // The lattice makes tiles of 32 FWHM.
+        fwhm_px: tile_size(fwhm_px, recipe) / 32.0,
+        max_size: tile.max_px.max(tile.min_px).max(MIN_TILE),
+        overlap: tile.overlap,
+    };
+    TileGrid::new(plane, &params).ok()
+}
 
 /// The lattice, and which of its tiles the stars leave uncertain (all without a star field);
 /// `None` if there is nothing to register.
@@ -50,14 +105,7 @@ pub(super) fn tiles_to_register(
     if recipe.field.method == FieldMethod::Stars {
         return None;
     }
-    let tile = &recipe.field.tile;
-    let params = TileParams {
-        fwhm_px: view.fwhm_px * tile.size_factor / 32.0,
-        max_size: tile.max_px.max(tile.min_px),
-        overlap: tile.overlap,
-    };
-    // An image too small for tiles has the gauge alone.
-    let grid = TileGrid::new(view.plane, &params).ok()?;
+    let grid = tile_grid(view.plane, view.fwhm_px, recipe)?;
     let sigma_at = |rect: &Rect| -> f64 {
         let Some(fields) = view.fields else { return f64::INFINITY };
         let node = |at: f64, n: usize| ((at / lattice.spacing).round() as usize).min(n - 1);
@@ -75,98 +123,182 @@ pub(super) fn tiles_to_register(
     wanted.contains(&true).then_some((grid, wanted))
 }
 
-/// Registers every member in the wanted tiles; gives displacement vectors by member.
+/// The tiles as they were measured.
+struct Measured {
+    grid: TileGrid,
+    /// One for each tile; `None` where it was not wanted.
+    series: Vec<Option<Series>>,
+    cc: Vec<Vec<Option<f64>>>,
+}
+
+/// Registers every member in the wanted tiles.
 ///
-/// Without a gauge, each member's median shift becomes part of its transform.
+/// Without a gauge, what all tiles have in common in a frame becomes part of its transform.
+///
+/// # Errors
+/// Without a gauge also if fewer tiles than the recipe asks for can be registered.
 pub(super) fn register_tiles(
     run: &mut Run<'_>,
     burst: &Burst,
     view: &TileView<'_>,
-    (mut grid, mut wanted): (TileGrid, Vec<bool>),
+    tiles: (TileGrid, Vec<bool>),
     ref_from_frame: &mut [Transform],
-) -> Result<Vec<Vec<FieldObservation>>, StackError> {
+) -> Result<TileRegistration, StackError> {
     let recipe = run.job.recipe.field.clone();
+    let Measured { grid, mut series, cc } = measure_tiles(run, burst, view, tiles, ref_from_frame)?;
+    let n = view.members.len();
+    let common = common_shifts(&series, n);
+    let poses = poses(view, &common, ref_from_frame, burst.spec.shape);
+    let mut lost = Vec::new();
+    if !view.uses_stars {
+        for s in series.iter_mut().flatten() {
+            *s = less_common(s, &common);
+        }
+        lost.extend((0..n).filter(|&k| common[k].is_none()));
+        for (t, common) in ref_from_frame.iter_mut().zip(&common) {
+            // A point p of the reference lies at p + displacement in the frame.
+            *t = Transform::translation(-common.unwrap_or_default()) * *t;
+        }
+    }
+    let centres: Vec<Point> =
+        grid.tiles().iter().map(|t| tile_centre(view.origin, t.rect)).collect();
+    let track = Track::new(view.times, &poses);
+    for s in series.iter_mut().flatten() {
+        track.reject(s, &recipe);
+    }
+    reject_lonely(&mut series, &centres, recipe.max_delta_px);
+    let motions = motions(view, (&mut series, &cc), &centres, &track, &recipe);
+    tell_invalid(run, view, &series, &motions)?;
+    let mut vectors = vec![Vec::new(); n];
+    for ((series, motion), &position) in series.iter().zip(&motions).zip(&centres) {
+        let (Some(series), Some(_)) = (series, motion) else { continue };
+        for (vectors, m) in vectors.iter_mut().zip(series) {
+            vectors.extend(m.map(|m| FieldObservation {
+                position,
+                displacement: m.value,
+                sigma_px: m.sigma_px.max(LEAST_SIGMA_PX),
+            }));
+        }
+    }
+    Ok(TileRegistration { grid, origin: view.origin, motions, vectors, lost })
+}
+
+/// Measures the wanted tiles, and again in parts those that the recipe wants finer.
+fn measure_tiles(
+    run: &mut Run<'_>,
+    burst: &Burst,
+    view: &TileView<'_>,
+    (mut grid, mut wanted): (TileGrid, Vec<bool>),
+    ref_from_frame: &[Transform],
+) -> Result<Measured, StackError> {
+    let refine = run.job.recipe.field.refine.clone();
+    let n = view.members.len();
     let mut spec = tiles_spec(run, view, ref_from_frame);
     let mut series: Vec<Option<Series>> = vec![None; wanted.len()];
+    let mut cc = vec![Vec::new(); wanted.len()];
     let mut open: Vec<usize> = (0..wanted.len()).filter(|&i| wanted[i]).collect();
-    for pass in 0..=recipe.refine.passes {
+    for pass in 0..=refine.passes {
         spec.tiles = open.iter().map(|&i| grid.tiles()[i].rect).collect();
         for (result, &i) in run_tiles(run, burst, &spec)?.iter().zip(&open) {
             series[i] = Some(measurements(result));
+            cc[i] = result.shifts.iter().map(|s| s.map(|s| s.cc)).collect();
         }
-        if pass == recipe.refine.passes {
+        if pass == refine.passes {
             break;
         }
+        let common = common_shifts(&series, n);
         let variances: Vec<Option<DisplacementVariance>> = series
             .iter()
-            .map(|s| DisplacementVariance::of(&about_common(s.as_ref()?, &series)))
+            .map(|s| DisplacementVariance::of(&less_common(s.as_ref()?, &common)))
             .collect();
         let refined = grid.refine(
             &variances,
             &RefineParams {
-                max_variance_px2: recipe.refine.variance_px2,
-                min_size: recipe.refine.min_px,
-                max_level: recipe.refine.passes as u8,
+                max_variance_px2: refine.variance_px2,
+                min_size: refine.min_px,
+                max_level: refine.passes as u8,
             },
         );
         if refined.changed.is_empty() {
             break;
         }
         series = refined.parents.iter().map(|&p| series[p].clone()).collect();
+        cc = refined.parents.iter().map(|&p| cc[p].clone()).collect();
         wanted = refined.parents.iter().map(|&p| wanted[p]).collect();
         open = refined.changed.into_iter().filter(|&i| wanted[i]).collect();
         grid = refined.grid;
     }
-    let poses: Vec<Option<Pose>> = poses(view, &series, ref_from_frame, burst.spec.shape);
+    Ok(Measured { grid, series, cc })
+}
+
+/// Smooths the series in time, and gives the motions of the tiles that are valid.
+fn motions(
+    view: &TileView<'_>,
+    (series, cc): (&mut [Option<Series>], &[Vec<Option<f64>>]),
+    centres: &[Point],
+    track: &Track<'_>,
+    recipe: &FieldRecipe,
+) -> Vec<Option<TileMotion>> {
     let least = recipe.tile.min_frames.min(view.members.len());
-    let n_wanted = wanted.iter().filter(|w| **w).count();
-    let mut invalid = 0;
-    for series in series.iter_mut().flatten() {
-        *series = tidy(series, view.times, &poses, &run.job.recipe);
-        let variance = DisplacementVariance::of(series).map_or(0.0, |v| v.real_px2());
-        let wild = view.uses_stars && variance > recipe.tile.max_variance_px2;
-        if series.iter().flatten().count() < least || wild {
-            series.fill(None);
-            invalid += 1;
+    let motion = |series: &mut Series, cc: &[Option<f64>], position: Point| {
+        let cc: Vec<Option<f64>> =
+            cc.iter().zip(series.iter()).map(|(cc, m)| cc.filter(|_| m.is_some())).collect();
+        *series = track.smoothed(series, recipe);
+        if !view.uses_stars {
+            centre(series);
         }
-    }
-    if invalid > 0 {
-        run.warn(format!(
-            "{invalid} of {n_wanted} tiles cannot be registered on the image (too little signal or \
-             too few frames); their field is that of their neighbours"
-        ));
-    }
-    let valid_fraction = 1.0 - invalid as f64 / n_wanted.max(1) as f64;
-    if view.fields.is_none() && valid_fraction < recipe.tile.min_valid_fraction {
-        run.warn(format!(
-            "only {:.0} % of the tiles could be registered (field.tile.min_valid_fraction is {:.0} \
-             %): the gauge stands alone in the others",
-            100.0 * valid_fraction,
-            100.0 * recipe.tile.min_valid_fraction
-        ));
-    }
-    if !view.uses_stars {
-        shift_transforms(&mut series, ref_from_frame);
-    }
-    let mut vectors = vec![Vec::new(); view.members.len()];
-    for (tile, series) in grid.tiles().iter().zip(&series) {
-        let rect = tile.rect;
-        let centre = Point::new(
-            view.origin.x + rect.x as f64 + 0.5 * (rect.width as f64 - 1.0),
-            view.origin.y + rect.y as f64 + 0.5 * (rect.height as f64 - 1.0),
-        );
-        for (k, m) in series.iter().flatten().enumerate() {
-            if let Some(m) = m {
-                let known = view.fields.map_or(Vec2::default(), |f| f.fields[k].at(centre));
-                vectors[k].push(FieldObservation {
-                    position: centre,
-                    displacement: known + m.value,
-                    sigma_px: m.sigma_px.max(LEAST_SIGMA_PX),
-                });
+        let is_wild = DisplacementVariance::of(series)
+            .is_some_and(|v| v.real_px2() > recipe.tile.max_variance_px2);
+        if is_wild || cc.iter().flatten().count() < least {
+            return None;
+        }
+        // Within a star field the image says what is missing to it.
+        for (k, m) in series.iter_mut().enumerate() {
+            if let (Some(m), Some(fields)) = (m, view.fields) {
+                m.value = m.value + fields.fields[k].at(position);
             }
         }
+        Some(TileMotion {
+            shifts: series.iter().map(|m| m.as_ref().map(|m| m.value)).collect(),
+            cc,
+            variance_px2: DisplacementVariance::of(series).map_or(0.0, |v| v.total_px2),
+        })
+    };
+    series
+        .iter_mut()
+        .zip(cc)
+        .zip(centres)
+        .map(|((series, cc), &position)| motion(series.as_mut()?, cc, position))
+        .collect()
+}
+
+/// Says which tiles could not be registered; without a gauge too few are an error.
+fn tell_invalid(
+    run: &mut Run<'_>,
+    view: &TileView<'_>,
+    series: &[Option<Series>],
+    motions: &[Option<TileMotion>],
+) -> Result<(), StackError> {
+    let wanted = series.iter().flatten().count();
+    let valid = motions.iter().flatten().count();
+    let fraction = valid as f64 / wanted.max(1) as f64;
+    let needed = run.job.recipe.field.tile.min_valid_fraction;
+    if !view.uses_stars && fraction < needed {
+        return Err(StackError::Recipe(format!(
+            "{valid} of {wanted} tiles ({:.0} %) could be registered without a gauge, \
+             field.tile.min_valid_fraction is {:.0} %; use gauge.method: stars",
+            100.0 * fraction,
+            100.0 * needed
+        )));
     }
-    Ok(vectors)
+    if valid < wanted {
+        run.warn(format!(
+            "{} of {wanted} tiles cannot be registered on the image (too little signal or too few \
+             frames); their field is that of their neighbours",
+            wanted - valid
+        ));
+    }
+    Ok(())
 }
 
 /// A shift that is not better than this says less than the neighbouring tiles do.
@@ -250,76 +382,23 @@ fn measurements(result: &TileResult) -> Series {
     result.shifts.iter().map(|s| s.as_ref().map(one)).collect()
 }
 
-/// A tile's series less what all tiles have in common in each frame: what is left differs from
-/// place to place, which is what smaller tiles could resolve.
-fn about_common(series: &Series, all: &[Option<Series>]) -> Series {
-    series
-        .iter()
-        .enumerate()
-        .map(|(k, m)| {
-            let common = common_shift(all, k)?;
-            (*m).map(|m| Measurement { value: m.value - common, sigma_px: m.sigma_px })
-        })
-        .collect()
-}
-
-/// Median displacement of frame `k` over all tiles.
-fn common_shift(all: &[Option<Series>], k: usize) -> Option<Vec2> {
-    let here: Vec<Vec2> = all.iter().flatten().filter_map(|s| s[k]).map(|m| m.value).collect();
-    (!here.is_empty()).then(|| {
-        Vec2::new(
-            median(here.iter().map(|v| v.dx).collect()),
-            median(here.iter().map(|v| v.dy).collect()),
-        )
-    })
-}
-
 /// Where each member pointed: from its transform, or, without a gauge, from the tiles.
 fn poses(
     view: &TileView<'_>,
-    series: &[Option<Series>],
+    common: &[Option<Vec2>],
     ref_from_frame: &[Transform],
     shape: Shape,
 ) -> Vec<Option<Pose>> {
     let centre = Point::new(0.5 * (shape.width as f64 - 1.0), 0.5 * (shape.height as f64 - 1.0));
-    (0..view.members.len())
-        .map(|k| {
+    ref_from_frame
+        .iter()
+        .zip(common)
+        .map(|(t, common)| {
             if view.uses_stars {
-                let t = &ref_from_frame[k];
                 return Some(Pose { centre: *t * centre, angle_rad: t.angle_rad() });
             }
-            let v = common_shift(series, k)?;
+            let v = (*common)?;
             Some(Pose { centre: Point::new(v.dx, v.dy), angle_rad: 0.0 })
         })
         .collect()
-}
-
-/// A tile's series without outliers and, as the recipe says, smoothed in time.
-fn tidy(series: &Series, times: &[f64], poses: &[Option<Pose>], recipe: &StackRecipe) -> Series {
-    let params = SegmentParams { excursion: Excursion::Dither, ..SegmentParams::default() };
-    let segments = segments(times, poses, &params);
-    let window = recipe.field.temporal_window;
-    let judge =
-        OutlierParams { limit_px: recipe.field.max_delta_px, window, ..OutlierParams::default() };
-    let wrong = outliers(times, series, &segments, &judge);
-    let kept: Series = series.iter().zip(&wrong).map(|(m, wrong)| m.filter(|_| !wrong)).collect();
-    let smoothing = match recipe.field.temporal {
-        Temporal::Auto => Smoothing::Auto,
-        Temporal::None => Smoothing::None,
-        Temporal::Median => Smoothing::RunningMedian { window },
-        Temporal::SavitzkyGolay => Smoothing::SavitzkyGolay { window, order: 3 },
-    };
-    smooth(times, &kept, &segments, smoothing)
-}
-
-/// Moves each frame's common shift from its tiles into its transform.
-fn shift_transforms(series: &mut [Option<Series>], ref_from_frame: &mut [Transform]) {
-    for k in 0..ref_from_frame.len() {
-        let Some(common) = common_shift(series, k) else { continue };
-        // A point p of the reference lies at p + displacement in the frame.
-        ref_from_frame[k] = Transform::translation(-common) * ref_from_frame[k];
-        for m in series.iter_mut().flatten().filter_map(|s| s[k].as_mut()) {
-            m.value = m.value - common;
-        }
-    }
 }

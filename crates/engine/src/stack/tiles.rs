@@ -9,7 +9,9 @@
 use serde::{Deserialize, Serialize};
 use stillframe_image::{DisplacementField, Image, Point, Rect, Shape, Transform, Vec2, mask};
 use stillframe_kernels::ops::demosaic::green_plane;
-use stillframe_kernels::register::patch::{PatchParams, PatchScratch, align_patch};
+use stillframe_kernels::register::patch::{
+    PatchAlignment, PatchError, PatchParams, PatchReference, PatchScratch, align_patch,
+};
 use stillframe_kernels::warp::{Geometry, Grid, Source, Void, WarpKernel, Warper, source_rect};
 
 use super::burst::{Burst, DEFECT_REACH, FrameBuffer};
@@ -147,64 +149,18 @@ pub(super) fn work_tile(
     scratch: &mut TileScratch,
 ) -> Result<TileResult, String> {
     let area = spec.tiles[index].grown(MARGIN, spec.shape);
-    let n = spec.frames.len();
-    let mut shifts: Vec<Option<TileShift>> = vec![None; n];
-    let mut reference = Reference::new(area.shape().len());
-    let middle = n / 2;
-    for (slot, frame) in spec.frames.iter().enumerate() {
-        if spec.first_reference == FirstReference::Mean || slot == middle {
-            let patch = patch_of(burst, spec, frame, Vec2::default(), area, scratch)?;
-            reference.add(&patch, frame.weight);
-        }
-    }
+    let mut shifts: Vec<Option<TileShift>> = vec![None; spec.frames.len()];
+    let mut reference = first_reference(burst, spec, area, scratch)?;
     let mut previous: Option<Image<f32>> = None;
     let mut iterations = 0;
     for iteration in 0..spec.iterations {
         iterations = iteration + 1;
-        let mut next = Reference::new(area.shape().len());
-        let mut found: Vec<Option<TileShift>> = vec![None; n];
-        for (slot, frame) in spec.frames.iter().enumerate() {
-            let old = shifts[slot].map_or(Vec2::default(), |s| s.displacement);
-            let patch = patch_of(burst, spec, frame, old, area, scratch)?;
-            let is_in = match spec.first_reference {
-                FirstReference::Mean => iteration == 0 || shifts[slot].is_some(),
-                FirstReference::Middle if iteration == 0 => slot == middle,
-                FirstReference::Middle => shifts[slot].is_some(),
-            };
-            if iteration == 0 && spec.first_reference == FirstReference::Middle && slot == middle {
-                // Nothing is left of the reference without its only frame: it is its own origin.
-                let sigma_px = spec.params.max_sigma_px * 0.5;
-                found[slot] = Some(TileShift { displacement: old, sigma_px, cc: 1.0 });
-                next.add(&patch, frame.weight);
-                continue;
-            }
-            let own = is_in.then_some((&patch, frame.weight));
-            let (mean, mean_bits) = reference.without(own, area.shape());
-            let bits = patch.map(|v| if v.is_finite() { 0 } else { mask::NO_DATA });
-            let clean = patch.map(|v| if v.is_finite() { v } else { 0.0 });
-            let aligned = align_patch(
-                &mean,
-                &clean,
-                Some(&mean_bits),
-                Some(&bits),
-                Vec2::default(),
-                &spec.params,
-                &mut scratch.patch,
-            );
-            if let Ok(a) = aligned
-                && a.cc >= spec.min_correlation
-            {
-                // The patch shows p where the frame has p + old; the shift takes what it shows to
-                // where the reference has it.
-                let displacement = old - a.shift;
-                let sigma_px = (0.5 * (a.covariance[0] + a.covariance[2])).sqrt();
-                found[slot] = Some(TileShift { displacement, sigma_px, cc: a.cc });
-                let patch = patch_of(burst, spec, frame, displacement, area, scratch)?;
-                next.add(&patch, frame.weight);
-            }
-        }
-        shifts = found;
-        reference = next;
+        (shifts, reference) = if iteration == 0 && spec.first_reference == FirstReference::Middle {
+            follow(burst, spec, index, &reference, scratch)?
+        } else {
+            let is_first = iteration == 0;
+            improve(burst, spec, area, (&reference, &shifts, is_first), scratch)?
+        };
         let (now, _) = reference.without(None, area.shape());
         let is_converged =
             previous.is_some_and(|old| relative_change(&old, &now) < spec.convergence);
@@ -214,6 +170,137 @@ pub(super) fn work_tile(
         }
     }
     Ok(TileResult { shifts, iterations })
+}
+
+/// The frame that the others are compared with before there is a mean.
+const fn middle(spec: &TilesSpec) -> usize {
+    spec.frames.len() / 2
+}
+
+fn first_reference(
+    burst: &Burst,
+    spec: &TilesSpec,
+    area: Rect,
+    scratch: &mut TileScratch,
+) -> Result<Reference, String> {
+    let mut reference = Reference::new(area.shape().len());
+    for (slot, frame) in spec.frames.iter().enumerate() {
+        if spec.first_reference == FirstReference::Mean || slot == middle(spec) {
+            let patch = patch_of(burst, spec, frame, Vec2::default(), area, scratch)?;
+            reference.add(&patch, frame.weight);
+        }
+    }
+    Ok(reference)
+}
+
+/// First iteration without a gauge: from the middle frame to both ends, each frame is looked for
+/// where the one before it was found, so that a drift of any length is followed; a jump of up to
+/// half a tile as well.
+fn follow(
+    burst: &Burst,
+    spec: &TilesSpec,
+    index: usize,
+    reference: &Reference,
+    scratch: &mut TileScratch,
+) -> Result<(Vec<Option<TileShift>>, Reference), String> {
+    let tile = spec.tiles[index];
+    let area = tile.grown(MARGIN, spec.shape);
+    let (n, middle) = (spec.frames.len(), middle(spec));
+    let range = 0.5 * tile.width.min(tile.height) as f64;
+    let params =
+        PatchParams { max_shift_px: range.max(spec.params.max_shift_px), ..spec.params.clone() };
+    let (mean, mean_bits) = reference.without(None, area.shape());
+    let prepared = PatchReference::new(&mean, Some(&mean_bits), &params, &mut scratch.patch);
+    let mut found: Vec<Option<TileShift>> = vec![None; n];
+    let mut next = Reference::new(area.shape().len());
+    for slot in (middle..n).chain((0..middle).rev()) {
+        let frame = &spec.frames[slot];
+        if slot == middle {
+            // Nothing is left of the reference without its only frame: it is its own origin.
+            let sigma_px = 0.5 * spec.params.max_sigma_px;
+            found[slot] = Some(TileShift { displacement: Vec2::default(), sigma_px, cc: 1.0 });
+            let patch = patch_of(burst, spec, frame, Vec2::default(), area, scratch)?;
+            next.add(&patch, frame.weight);
+            continue;
+        }
+        let Ok(prepared) = &prepared else { continue };
+        let start = nearest(&found, slot);
+        let patch = patch_of(burst, spec, frame, start, area, scratch)?;
+        let (clean, bits) = without_voids(&patch);
+        let aligned = prepared.align(&clean, Some(&bits), Vec2::default(), &mut scratch.patch);
+        found[slot] = accepted(aligned, start, spec);
+        if let Some(shift) = found[slot] {
+            let patch = patch_of(burst, spec, frame, shift.displacement, area, scratch)?;
+            next.add(&patch, frame.weight);
+        }
+    }
+    Ok((found, next))
+}
+
+/// One iteration: every frame against the reference without it, and the reference that they make.
+fn improve(
+    burst: &Burst,
+    spec: &TilesSpec,
+    area: Rect,
+    (reference, shifts, is_first): (&Reference, &[Option<TileShift>], bool),
+    scratch: &mut TileScratch,
+) -> Result<(Vec<Option<TileShift>>, Reference), String> {
+    let mut found: Vec<Option<TileShift>> = vec![None; shifts.len()];
+    let mut next = Reference::new(area.shape().len());
+    for (slot, frame) in spec.frames.iter().enumerate() {
+        let old = match (shifts[slot], spec.first_reference) {
+            (Some(shift), _) => shift.displacement,
+            // A frame that was lost is looked for where its neighbour in time is.
+            (None, FirstReference::Middle) => nearest(shifts, slot),
+            (None, FirstReference::Mean) => Vec2::default(),
+        };
+        let patch = patch_of(burst, spec, frame, old, area, scratch)?;
+        let is_in = is_first || shifts[slot].is_some();
+        let own = is_in.then_some((&patch, frame.weight));
+        let (mean, mean_bits) = reference.without(own, area.shape());
+        let (clean, bits) = without_voids(&patch);
+        let aligned = align_patch(
+            &mean,
+            &clean,
+            Some(&mean_bits),
+            Some(&bits),
+            Vec2::default(),
+            &spec.params,
+            &mut scratch.patch,
+        );
+        found[slot] = accepted(aligned, old, spec);
+        if let Some(shift) = found[slot] {
+            let patch = patch_of(burst, spec, frame, shift.displacement, area, scratch)?;
+            next.add(&patch, frame.weight);
+        }
+    }
+    Ok((found, next))
+}
+
+/// Displacement of the frame nearest in time to `slot` that has one; 0 if none has.
+fn nearest(shifts: &[Option<TileShift>], slot: usize) -> Vec2 {
+    let known = shifts.iter().enumerate().filter_map(|(k, s)| Some((k, (*s)?.displacement)));
+    known.min_by_key(|(k, _)| k.abs_diff(slot)).map_or(Vec2::default(), |(_, d)| d)
+}
+
+/// The shift of a frame whose patch was made with `old`, if it is like enough to the reference.
+fn accepted(
+    aligned: Result<PatchAlignment, PatchError>,
+    old: Vec2,
+    spec: &TilesSpec,
+) -> Option<TileShift> {
+    let a = aligned.ok().filter(|a| a.cc >= spec.min_correlation)?;
+    // The patch shows p where the frame has p + old; the shift takes what it shows to where the
+    // reference has it.
+    let displacement = old - a.shift;
+    let sigma_px = (0.5 * (a.covariance[0] + a.covariance[2])).sqrt();
+    Some(TileShift { displacement, sigma_px, cc: a.cc })
+}
+
+/// A patch with 0 where it has no data, and the mask that says where.
+fn without_voids(patch: &Image<f32>) -> (Image<f32>, Image<u8>) {
+    let bits = patch.map(|v| if v.is_finite() { 0 } else { mask::NO_DATA });
+    (patch.map(|v| if v.is_finite() { v } else { 0.0 }), bits)
 }
 
 /// ‖now − old‖ / ‖now − its mean‖.

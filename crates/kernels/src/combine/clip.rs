@@ -68,6 +68,23 @@ impl Clip {
         }
     }
 
+    /// Whether it is plain from a few of the `n` sorted samples that all agree: none is farther
+    /// from the median than κ σ, with σ from the two quartiles (or the `floor`).
+    ///
+    /// This spares most pixels the close look of [`Self::judge`]. So that outliers on one side
+    /// cannot widen σ, no more than 1.5 times the nearer quartile is believed.
+    pub(crate) fn agrees(&self, n: usize, sorted: impl Fn(usize) -> f32, floor: f64) -> bool {
+        if n < FEW {
+            return false;
+        }
+        let at = |rank: usize| f64::from(sorted(rank));
+        let median = (at((n - 1) / 2) + at(n / 2)) * 0.5;
+        let (below, above) = (median - at(n / 4), at(n - 1 - n / 4) - median);
+        let width = f64::midpoint(below, above).min(1.5 * below.min(above));
+        let sigma = (SIGMA_OF_MAD * width).max(floor);
+        median - at(0) <= self.low * sigma && at(n - 1) - median <= self.high * sigma
+    }
+
     /// Judges the samples by their scatter; `floor` is the σ below which no scatter is believed.
     ///
     /// With fewer than [`FEW`] samples and a floor above 0 the scatter is not looked at: `low` and
@@ -86,7 +103,7 @@ impl Clip {
         if n == 2 {
             return keep_all;
         }
-        let start = self.first_sigma(column, floor);
+        let start = Self::first_sigma(column, floor);
         match self.method {
             RejectionMethod::None => keep_all,
             RejectionMethod::LinearFit => self.by_line(column, start, floor),
@@ -117,7 +134,7 @@ impl Clip {
 
     /// The scale of the first round: that of the median absolute deviation, which half of the
     /// samples cannot spoil; the standard deviation where more than half are equal.
-    fn first_sigma(&self, column: &Column, floor: f64) -> f64 {
+    fn first_sigma(column: &Column, floor: f64) -> f64 {
         let all = column.all();
         let sigma = SIGMA_OF_MAD * small_sample(all.len()) * column.absolute_deviation(&all, 0.0);
         let sigma = sigma.max(floor);

@@ -1,5 +1,6 @@
 //! Rejection and combination of the samples of one block.
 
+use multiversion::multiversion;
 use serde::{Deserialize, Serialize};
 use stillframe_image::{Image, Shape};
 
@@ -255,13 +256,7 @@ impl Combiner {
             let mut present = [0u32; LANES];
             for (frame_index, sorted) in self.sorted.iter_mut().enumerate() {
                 let values = &stack.row(frame_index, row)[x..x + lanes];
-                if lanes < LANES {
-                    sorted.fill(f32::INFINITY);
-                }
-                for ((sorted, present), &v) in sorted.iter_mut().zip(&mut present).zip(values) {
-                    *sorted = if v.is_nan() { f32::INFINITY } else { v };
-                    *present += u32::from(!v.is_nan());
-                }
+                load_row(values, sorted, &mut present);
             }
             sort_columns(&mut self.sorted);
             for lane in 0..lanes {
@@ -286,18 +281,35 @@ impl Combiner {
             self.limits.open(x);
             return;
         }
-        self.column.load(self.sorted[..present].iter().map(|row| row[lane]));
+        let sorted = |rank: usize| self.sorted[rank][lane];
+        let median =
+            f64::from(sorted((present - 1) / 2)) * 0.5 + f64::from(sorted(present / 2)) * 0.5;
         let signal_variance = noise.map_or(0.0, |noise| {
-            let signal = (self.column.median() - f64::from(noise.level)).max(0.0);
+            let signal = (median - f64::from(noise.level)).max(0.0);
             let relative = f64::from(noise.relative) * signal;
             f64::from(noise.shot) * signal + relative * relative
         });
         let floor = (mean_variance + signal_variance).sqrt();
+        if self.clip.agrees(present, sorted, floor) {
+            self.limits.open(x);
+            return;
+        }
+        self.column.load(self.sorted[..present].iter().map(|row| row[lane]));
         let verdict = self.clip.judge(&self.column, floor);
         self.limits.centre[x] = verdict.centre as f32;
         self.limits.low[x] = (verdict.low * verdict.low) as f32;
         self.limits.high[x] = (verdict.high * verdict.high) as f32;
         self.limits.signal_variance[x] = signal_variance as f32;
+    }
+}
+
+/// Puts up to [`LANES`] samples where they are sorted, the missing last, and counts those present.
+#[multiversion(targets("x86_64+avx512f+avx512vl", "x86_64+avx2"))]
+fn load_row(values: &[f32], sorted: &mut [f32; LANES], present: &mut [u32; LANES]) {
+    sorted.fill(f32::INFINITY);
+    for ((sorted, present), &v) in sorted.iter_mut().zip(present).zip(values) {
+        *sorted = if v.is_nan() { f32::INFINITY } else { v };
+        *present += u32::from(!v.is_nan());
     }
 }
 

@@ -68,7 +68,13 @@ impl DefectMap {
         let mut all: Vec<(u32, u8)> = hot.chain(cold).collect();
         all.sort_unstable();
         // hot in the dark and cold in the flat: one defect with both bits
-        all.dedup_by(|next, kept| next.0 == kept.0 && (kept.1 |= next.1) == ());
+        all.dedup_by(|next, kept| {
+            let same = next.0 == kept.0;
+            if same {
+                kept.1 |= next.1;
+            }
+            same
+        });
         let is_bad = |pixel: usize| all.binary_search_by_key(&(pixel as u32), |d| d.0).is_ok();
         let mut map = Self { shape, replacements: Vec::new(), neighbours: Vec::new() };
         for &(pixel, bit) in &all {

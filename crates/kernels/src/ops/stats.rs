@@ -43,15 +43,43 @@ pub fn median_and_sigma(values: &mut [f32]) -> Option<(f32, f32)> {
     Some((centre, (f64::from(mad) * SIGMA_PER_MAD) as f32))
 }
 
+/// Value below which `count` of the `values` (reordered) lie, where equal values are thought to be
+/// spread evenly between the middles to their neighbours: whole numbers have a median between the
+/// steps. `least` is the lowest possible value. None if there are none. O(n).
+fn between_steps(values: &mut [f32], count: f64, least: f64) -> Option<f64> {
+    let last = values.len().checked_sub(1)?;
+    let rank = (count as usize).min(last);
+    let (below, &mut at, above) = values.select_nth_unstable_by(rank, f32::total_cmp);
+    let equal_below = below.iter().filter(|&&v| v == at).count();
+    let equal = 1 + equal_below + above.iter().filter(|&&v| v == at).count();
+    let largest = |best: f32, &v: &f32| if v < at && v > best { v } else { best };
+    let smallest = |best: f32, &v: &f32| if v > at && v < best { v } else { best };
+    let lower = below.iter().fold(f32::NEG_INFINITY, largest);
+    let upper = above.iter().fold(f32::INFINITY, smallest);
+    let at = f64::from(at);
+    let to_upper = 0.5 * (f64::from(upper) - at);
+    let to_lower = 0.5 * (at - f64::from(lower));
+    // at the ends the step is as wide as on its other side, but not beyond what is possible
+    let (to_lower, to_upper) = match (to_lower.is_finite(), to_upper.is_finite()) {
+        (true, true) => (to_lower, to_upper),
+        (true, false) => (to_lower, to_lower),
+        (false, true) => (to_upper.min(at - least), to_upper),
+        (false, false) => (0.0, 0.0),
+    };
+    let first = (rank - equal_below) as f64;
+    Some(at - to_lower + (to_lower + to_upper) * (count - first) / equal as f64)
+}
+
 /// Standard deviation of the normal distribution of which `magnitudes` (reordered) are the
 /// absolute values, some of them spoilt: those beyond 3 of the first estimate are left out of the
-/// second. None if there are none. O(n).
+/// second. Magnitudes may be whole numbers. None if there are none. O(n).
 pub fn sigma_of_magnitudes(magnitudes: &mut [f32]) -> Option<f32> {
-    let per_median = SIGMA_PER_MAD as f32;
-    let limit = 3.0 * per_median * median(magnitudes)?;
+    let n = magnitudes.len();
+    let first = between_steps(magnitudes, 0.5 * n as f64, 0.0)? * SIGMA_PER_MAD;
+    let limit = (3.0 * first) as f32;
     let kept = magnitudes.iter().filter(|&&m| m <= limit).count();
-    let (_, &mut middle, _) = magnitudes.select_nth_unstable_by(kept / 2, f32::total_cmp);
-    Some(middle * per_median)
+    let sigma = between_steps(magnitudes, 0.5 * kept as f64, 0.0)? * SIGMA_PER_MAD;
+    Some(sigma as f32)
 }
 
 #[cfg(test)]
@@ -98,5 +126,19 @@ mod tests {
         let got = sigma_of_magnitudes(&mut spoilt).unwrap();
         assert!((plain - 1.0).abs() < 0.02 && (got - 1.0).abs() < 0.03, "{plain} {got}");
         assert_eq!(sigma_of_magnitudes(&mut []), None);
+    }
+
+    #[test]
+    fn whole_numbers_have_the_sigma_of_what_was_rounded() {
+        let mut rng = Rng::new(5, 0, 0);
+        for sigma in [0.6, 1.0, 1.5, 2.7, 10.0] {
+            let mut rounded: Vec<f32> =
+                (0..40_001).map(|_| (sigma * rng.normal()).round().abs() as f32).collect();
+            let got = f64::from(sigma_of_magnitudes(&mut rounded).unwrap());
+            // rounding itself adds a variance of 1/12; the rest is that steps are thought flat
+            let want = (sigma * sigma + 1.0 / 12.0).sqrt();
+            assert!((got / want - 1.0).abs() < 0.08, "{sigma}: {got}");
+        }
+        assert_eq!(sigma_of_magnitudes(&mut [0.0; 9]), Some(0.0));
     }
 }

@@ -1,50 +1,100 @@
-//! Drizzle: samples dropped onto the output pixels that they overlap.
+//! Drizzle: samples dropped onto the output pixels near them.
 
 use stillframe_image::{CfaPattern, Colour, Rect};
 
+use crate::warp::gather::{Drop, GatherRow, MAX_REACH, Selected};
 use crate::warp::geometry::{Geometry, Grid, Source};
 use crate::warp::position::Positions;
 
 /// Drizzles rectangles of frames onto the canvas, in the gather form.
 ///
-/// Each sample is a square drop of side `pixfrac` source pixels around its centre. The value of an
-/// output pixel is the mean of the samples whose drops overlap its footprint, weighted by overlap
-/// area; its weight is the sum of the areas in square source pixels.
+/// The value of an output pixel is the mean of the samples near the place that it shows, weighted
+/// by their distances along x and y; its weight is the sum of those weights. With these weights the
+/// mean over many dithered frames is a convolution of the sky with one fixed kernel, however few
+/// samples each frame has there: made for mosaics, one colour at a time, and for output finer than
+/// the frames.
+///
+/// *Square* drops are those of the original. *Cubic* drops have negative lobes that undo most of
+/// the blur of spreading samples: measured on a simulated burst of 20 Bayer frames (true star width
+/// 2.97 px with Lanczos-3 on mono frames), the red plane has stars of 3.22 px and noise 1 with
+/// square drops of 1 px, 3.13 px and 0.97 with cubic drops of 1.3 px, 3.12 px and 1.03 with 1.15.
 ///
 /// # Source
 /// Fruchter & Hook (2002), doi:10.1086/338393, section 2. We differ: the footprint of the output
-/// pixel in the frame is taken as an axis-aligned square of the same area (their *turbo* kernel,
-/// the roles of drop and pixel exchanged), centred where the pixel is seen; the local field
-/// moves the footprint but does not stretch it.
+/// pixel in the frame is taken as an axis-aligned square of the same area (their *turbo* kernel
+/// with the roles of drop and pixel exchanged); its side comes from the linear part of the
+/// transform, not from the local field. Cubic drops: cubic convolution of Keys (1981),
+/// doi:10.1109/TASSP.1981.1163711, as the weight of a normalised convolution, Knutsson & Westin
+/// (1993), doi:10.1109/CVPR.1993.341081.
 #[derive(Clone, Debug)]
 pub struct Drizzle {
-    pixfrac: f64,
+    shape: DropShape,
     positions: Positions,
+    row: GatherRow,
+    selected: Selected,
+}
+
+/// Form of the drop of a sample.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum DropShape {
+    Square { pixfrac: f64 },
+    Cubic { stretch: f64 },
 }
 
 impl Drizzle {
-    /// A drizzle with drops of side `pixfrac` source pixels, cut to 0.01 to 1 (NaN: 1).
-    pub fn new(pixfrac: f64) -> Self {
-        Self { pixfrac: pixfrac.max(0.01).min(1.0), positions: Positions::default() }
+    /// Square drops of side `pixfrac` source pixels, cut to 0.01 to 1 (NaN: 1).
+    pub fn square(pixfrac: f64) -> Self {
+        Self::new(DropShape::Square {
+            pixfrac: if pixfrac < 1.0 { pixfrac.max(0.01) } else { 1.0 },
+        })
+    }
+
+    /// Cubic drops that reach `2 · stretch` source pixels, cut to 1 to 1.45 (NaN: 1.45).
+    ///
+    /// The samples of one colour of a mosaic lie 2 pixels apart: with a stretch below 1.1 an output
+    /// pixel half-way between two has no sample in that frame.
+    pub fn cubic(stretch: f64) -> Self {
+        Self::new(DropShape::Cubic {
+            stretch: if stretch < 1.45 { stretch.max(1.0) } else { 1.45 },
+        })
+    }
+
+    fn new(shape: DropShape) -> Self {
+        let (positions, row) = (Positions::default(), GatherRow::default());
+        Self { shape, positions, row, selected: Selected::default() }
     }
 
     /// Distance in source pixels from a position within which all samples lie that an output pixel
     /// there is made of.
     pub fn halo(&self, geometry: &Geometry<'_>, grid: &Grid) -> usize {
-        let side = geometry.frame_from_ref.scale() * grid.step;
-        ((side + self.pixfrac) / 2.0).ceil() as usize + 1
+        self.drop_of(geometry, grid).reach().ceil() as usize
+    }
+
+    fn drop_of(&self, geometry: &Geometry<'_>, grid: &Grid) -> Drop {
+        match self.shape {
+            DropShape::Square { pixfrac } => {
+                let side = geometry.frame_from_ref.scale() * grid.step;
+                let side = side.min(2.0 * MAX_REACH - pixfrac);
+                let reach = f64::midpoint(side, pixfrac);
+                Drop::Square { reach: reach as f32, most: side.min(pixfrac) as f32 }
+            }
+            DropShape::Cubic { stretch } => Drop::Cubic { stretch: stretch as f32 },
+        }
     }
 
     /// Writes values (NaN where there is no sample) and weights (0 there) of the output pixels
-    /// `out_rect`, row by row.
+    /// `out_rect`, row by row. The weight of a square drop is its overlap in square source pixels.
     ///
     /// With `filter` only the samples of that colour count; the pattern is that of the frame's
     /// pixel (0, 0). `source` must hold [`crate::warp::source_rect`] with [`Self::halo`], or the
-    /// whole frame. Void samples and the outside of the frame are left out.
+    /// whole frame: then the bits do not depend on how the canvas is cut into blocks. Void samples
+    /// and the outside of the frame are left out.
+    ///
+    /// Output pixels of more than 5 source pixels see only the middle 5.
     ///
     /// # Panics
-    /// If `values` or `weights` do not have `out_rect`'s number of pixels, or the mask differs in
-    /// shape from the source.
+    /// If `values` or `weights` do not have `out_rect`'s number of pixels, the mask differs in
+    /// shape from the source, or the source has 2³¹ or more pixels.
     pub fn drizzle(
         &mut self,
         source: &Source<'_>,
@@ -56,50 +106,18 @@ impl Drizzle {
     ) {
         let n = out_rect.shape().len();
         assert!(values.len() == n && weights.len() == n, "slices do not fill {out_rect:?}");
+        assert!(source.pixels.pixels().len() < 1 << 31, "source rectangle too large");
         if n == 0 {
             return;
         }
+        let drop = self.drop_of(geometry, grid);
+        self.selected.fill(source, filter);
         let rows = values.chunks_exact_mut(out_rect.width);
         let rows = rows.zip(weights.chunks_exact_mut(out_rect.width));
-        let side = geometry.frame_from_ref.scale() * grid.step;
-        for (row, (values, weights)) in rows.enumerate() {
+        for (row, out) in rows.enumerate() {
             self.positions.fill(geometry, grid, out_rect.x, out_rect.width, out_rect.y + row);
-            let positions = self.positions.x.iter().zip(&self.positions.y);
-            let pixels = values.iter_mut().zip(weights);
-            for ((value, weight), (&x, &y)) in pixels.zip(positions) {
-                (*value, *weight) = gather(source, filter, (x, y), side, self.pixfrac);
-            }
+            let positions = (&self.positions.x[..], &self.positions.y[..]);
+            self.row.run(&self.selected, drop, positions, out);
         }
     }
-}
-
-fn gather(
-    source: &Source<'_>,
-    filter: Option<(CfaPattern, Colour)>,
-    (x, y): (f64, f64),
-    side: f64,
-    drop: f64,
-) -> (f32, f32) {
-    let reach = (side + drop) / 2.0;
-    let shape = source.pixels.shape();
-    let (mut sum, mut area) = (0.0f64, 0.0f64);
-    let (x0, y0) = (source.origin.0 as f64, source.origin.1 as f64);
-    let from = |c: f64, origin: f64| (c - reach).ceil().max(origin) as usize;
-    let to = |c: f64, end: f64| ((c + reach).floor() + 1.0).min(end).max(0.0) as usize;
-    for sy in from(y, y0)..to(y, y0 + shape.height as f64) {
-        for sx in from(x, x0)..to(x, x0 + shape.width as f64) {
-            if filter.is_some_and(|(pattern, colour)| pattern.colour_at(sx, sy) != colour) {
-                continue;
-            }
-            let at = (sx - source.origin.0, sy - source.origin.1);
-            if source.void.is_some_and(|void| void.bits.at(at.0, at.1) & void.any_of != 0) {
-                continue;
-            }
-            let overlap = |d: f64| (reach - d.abs()).max(0.0).min(side.min(drop));
-            let w = overlap(sx as f64 - x) * overlap(sy as f64 - y);
-            sum += w * f64::from(source.pixels.at(at.0, at.1));
-            area += w;
-        }
-    }
-    if area > 0.0 { ((sum / area) as f32, area as f32) } else { (f32::NAN, 0.0) }
 }

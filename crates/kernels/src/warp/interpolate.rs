@@ -1,11 +1,12 @@
 //! The warp: every output pixel interpolated once from the calibrated frame.
 
-use stillframe_image::{Image, Rect, Shape};
+use stillframe_image::Rect;
 
-use crate::warp::geometry::{Geometry, Grid, Source, Void};
+use crate::warp::geometry::{Geometry, Grid, Source};
 use crate::warp::kernel::{WarpKernel, table};
 use crate::warp::position::Positions;
 use crate::warp::taps::{Samples, TapRow};
+use crate::warp::void::Voided;
 
 /// Warps rectangles of frames onto the canvas with one interpolation kernel.
 ///
@@ -25,8 +26,7 @@ pub struct Warper {
     table: Table,
     positions: Positions,
     taps: TapRow,
-    /// Copy of a source with void pixels, in which they are NaN.
-    voided: Image<f32>,
+    voided: Voided,
 }
 
 /// Weights of a kernel, taps padded to a number of lanes.
@@ -52,7 +52,7 @@ impl Warper {
             table,
             positions: Positions::default(),
             taps: TapRow::default(),
-            voided: Image::from_vec(Shape::new(0, 0), Vec::new()),
+            voided: Voided::default(),
         }
     }
 
@@ -88,13 +88,7 @@ impl Warper {
         if out_rect.is_empty() {
             return;
         }
-        let pixels = match source.void.filter(|void| touches(void, source.pixels.shape())) {
-            None => source.pixels,
-            Some(void) => {
-                copy_voided(source.pixels, &void, &mut self.voided);
-                &self.voided
-            }
-        };
+        let pixels = self.voided.pixels(source);
         let samples = Samples { pixels, origin: source.origin, undershoot };
         for (row, out) in out.chunks_exact_mut(out_rect.width).enumerate() {
             self.positions.fill(geometry, grid, out_rect.x, out_rect.width, out_rect.y + row);
@@ -106,20 +100,5 @@ impl Warper {
                 Table::Eight(table) => self.taps.run(&samples, table, positions, out),
             }
         }
-    }
-}
-
-fn touches(void: &Void<'_>, shape: Shape) -> bool {
-    assert_eq!(void.bits.shape(), shape, "mask and pixels differ in shape");
-    void.bits.pixels().iter().fold(0, |any, bits| any | bits) & void.any_of != 0
-}
-
-fn copy_voided(pixels: &Image<f32>, void: &Void<'_>, copy: &mut Image<f32>) {
-    if copy.shape() != pixels.shape() {
-        copy.reset(pixels.shape(), 0.0);
-    }
-    let values = pixels.pixels().iter().zip(void.bits.pixels());
-    for (copy, (&value, bits)) in copy.pixels_mut().iter_mut().zip(values) {
-        *copy = if bits & void.any_of == 0 { value } else { f32::NAN };
     }
 }

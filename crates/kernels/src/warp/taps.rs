@@ -6,7 +6,7 @@ use stillframe_image::Image;
 use crate::warp::kernel::PHASES;
 
 /// Stands for a position whose taps cannot be read without checks.
-const UNCHECKED: u32 = u32::MAX;
+pub(crate) const UNCHECKED: u32 = u32::MAX;
 
 /// The pixels to gather from.
 pub(crate) struct Samples<'a> {
@@ -147,7 +147,7 @@ impl Window {
 const WHOLE: f64 = 6_755_399_441_055_744.0;
 
 #[inline(always)]
-fn whole_bits(x: f64) -> u32 {
+pub(crate) fn whole_bits(x: f64) -> u32 {
     (x + WHOLE).to_bits() as u32
 }
 

@@ -132,12 +132,29 @@ fn value(key: i32) -> f64 {
     f64::from(f32::from_bits((key ^ (((key >> 31) as u32) >> 1) as i32) as u32))
 }
 
+/// Median of samples `lo..hi` of the sorted; equal ones, as whole numbers are, are thought to be
+/// spread evenly between the middles to their neighbours.
+fn middle_between_steps(sorted: &[i32], lo: usize, hi: usize) -> f64 {
+    let half = 0.5 * (lo + hi) as f64;
+    let (before, at) = (sorted[(lo + hi - 1) / 2], sorted[usize::midpoint(lo, hi)]);
+    let here = value(at);
+    if before != at {
+        return 0.5 * (value(before) + here);
+    }
+    let first = sorted.partition_point(|&k| k < at);
+    let end = sorted.partition_point(|&k| k <= at);
+    if end - first == 1 || first == 0 || end == sorted.len() {
+        return here;
+    }
+    let (lower, upper) =
+        (0.5 * (value(sorted[first - 1]) + here), 0.5 * (here + value(sorted[end])));
+    lower + (upper - lower) * (half - first as f64) / (end - first) as f64
+}
+
 /// Mode and standard deviation of the sorted samples after clipping; none if too few remain.
 fn clipped(sorted: &[i32], sums: &mut Vec<(f64, f64)>) -> Option<(f32, f32)> {
     let n = sorted.len();
-    let middle = |lo: usize, hi: usize| {
-        (value(sorted[(lo + hi - 1) / 2]) + value(sorted[(lo + hi) / 2])) * 0.5
-    };
+    let middle = |lo: usize, hi: usize| middle_between_steps(sorted, lo, hi);
     // moments about the median, so that differences of the running sums stay exact enough
     let pivot = middle(0, n);
     sums.clear();
@@ -206,6 +223,18 @@ mod tests {
                 }
             }
             prop_assert!(covered.pixels().iter().all(|&c| c == 1));
+        }
+    }
+
+    #[test]
+    fn whole_numbers_have_a_level_between_them() {
+        for (seed, level) in [100.0, 100.2, 100.5, 100.8].into_iter().enumerate() {
+            let mut rng = Rng::new(seed as u64, 0, 0);
+            let mut keys: Vec<i32> =
+                (0..20_000).map(|_| key((level + 1.3 * rng.normal()).round() as f32)).collect();
+            keys.sort_unstable();
+            let got = clipped(&keys, &mut Vec::new()).unwrap();
+            assert!((f64::from(got.0) - level).abs() < 0.06, "{level}: {got:?}");
         }
     }
 

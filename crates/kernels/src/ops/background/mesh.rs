@@ -51,20 +51,19 @@ fn filled(cells: &[Option<Sky>], nodes: Shape, of: impl Fn(&Sky) -> f32) -> Opti
     if known.is_empty() {
         return None;
     }
-    let at_cell = |(at, sky): (usize, &Option<Sky>)| match sky {
-        Some(sky) => of(sky),
-        None => {
-            let (x, y) = ((at % nodes.width) as f64, (at / nodes.width) as f64);
-            let (mut sum, mut weights) = (0.0, 0.0);
-            for &(kx, ky, value) in &known {
-                let squared = (kx - x) * (kx - x) + (ky - y) * (ky - y);
-                let weight = 1.0 / (squared * squared);
-                sum += weight * value;
-                weights += weight;
-            }
-            (sum / weights) as f32
+    let from_others = |at: usize| {
+        let (x, y) = ((at % nodes.width) as f64, (at / nodes.width) as f64);
+        let (mut sum, mut weights) = (0.0, 0.0);
+        for &(kx, ky, value) in &known {
+            let squared = (kx - x) * (kx - x) + (ky - y) * (ky - y);
+            let weight = 1.0 / (squared * squared);
+            sum += weight * value;
+            weights += weight;
         }
+        (sum / weights) as f32
     };
+    let at_cell =
+        |(at, sky): (usize, &Option<Sky>)| sky.as_ref().map_or_else(|| from_others(at), &of);
     Some(cells.iter().enumerate().map(at_cell).collect())
 }
 

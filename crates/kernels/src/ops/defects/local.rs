@@ -68,7 +68,7 @@ fn less_median(rows: [&[f32]; 3], pitch: usize, out: &mut [f32]) {
 ///
 /// # Source
 /// Smith (1996), "Implementing median filters in XC4000E FPGAs".
-#[inline(always)]
+#[inline]
 fn median_of_9([a, b, c, d, e, f, g, h, i]: [f32; 9]) -> f32 {
     let sort = |a: f32, b: f32| if b < a { (b, a) } else { (a, b) };
     let sort_3 = |a: f32, b: f32, c: f32| {

@@ -206,11 +206,14 @@ fn mark_peaks(rows: [&[f32]; 3], limits: &[f32], marks: &mut [u8]) {
     let (left, centre, right) = (shifted(1, 0), shifted(1, 1), shifted(1, 2));
     let (below_l, below_c, below_r) = (shifted(2, 0), shifted(2, 1), shifted(2, 2));
     let (limits, marks) = (&limits[1..n - 1], &mut marks[1..n - 1]);
+    let higher = |a: f32, b: f32| u8::from(a > b);
+    let not_lower = |a: f32, b: f32| u8::from(a >= b);
     for i in 0..n - 2 {
         let v = centre[i];
-        let first = (v > above_l[i]) & (v > above_c[i]) & (v > above_r[i]) & (v > left[i]);
-        let last = (v >= right[i]) & (v >= below_l[i]) & (v >= below_c[i]) & (v >= below_r[i]);
-        marks[i] = u8::from(first & last & (v > limits[i]));
+        let above = higher(v, above_l[i]) & higher(v, above_c[i]) & higher(v, above_r[i]);
+        let beside = higher(v, left[i]) & not_lower(v, right[i]) & higher(v, limits[i]);
+        let below = not_lower(v, below_l[i]) & not_lower(v, below_c[i]) & not_lower(v, below_r[i]);
+        marks[i] = above & beside & below;
     }
 }
 
