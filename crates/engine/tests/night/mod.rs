@@ -6,6 +6,7 @@ use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
+use stillframe_engine::image::mask::NO_DATA;
 use stillframe_engine::image::{Header, Image, Point, Shape};
 use stillframe_engine::io::Existing;
 use stillframe_engine::io::fits::{FitsSource, FitsWriter, OpenOptions, ReadScratch};
@@ -13,6 +14,8 @@ use stillframe_engine::recipe::StackRecipe;
 use stillframe_engine::runtime::{Cancel, ExecutorKind, Resources, Silent};
 use stillframe_engine::simulate::{BurstFiles, BurstOptions, SimulatedBurst, write_burst};
 use stillframe_engine::stack::{StackError, StackJob, StackOutcome, run};
+use stillframe_kernels::ops::background::{Background, BackgroundParams, BackgroundScratch};
+use stillframe_kernels::ops::stars::{Star, StarParams, StarScratch, detect};
 
 /// A small field that is registered by its stars: 320 × 240 pixels, mono, no calibration frames.
 pub(crate) fn small(frames: usize) -> BurstOptions {
@@ -214,7 +217,7 @@ pub(crate) fn planes_of(source: &FitsSource) -> Vec<Image<f32>> {
         .map(|plane| {
             source.read_plane(plane, &mut pixels, &mut mask, &mut ReadScratch::default()).unwrap();
             for (v, m) in pixels.pixels_mut().iter_mut().zip(mask.pixels()) {
-                if m & stillframe_engine::image::mask::NO_DATA != 0 {
+                if m & NO_DATA != 0 {
                     *v = f32::NAN;
                 }
             }
@@ -259,6 +262,29 @@ pub(crate) fn median(mut values: Vec<f64>) -> f64 {
     assert!(!values.is_empty(), "a median of nothing");
     let middle = values.len() / 2;
     if values.len() % 2 == 0 { 0.5 * (values[middle - 1] + values[middle]) } else { values[middle] }
+}
+
+/// The clean stars of an image, as the engine finds them.
+pub(crate) fn stars_of(image: &Image<f32>) -> Vec<Star> {
+    let bits = image.map(|v| if v.is_finite() { 0 } else { NO_DATA });
+    let filled = image.map(|v| if v.is_finite() { v } else { 0.0 });
+    let params = BackgroundParams::default();
+    let background =
+        Background::fit(&filled, &bits, &params, &mut BackgroundScratch::default()).unwrap();
+    let params = StarParams::default();
+    let mut stars = detect(&filled, &bits, &background, &params, &mut StarScratch::default());
+    stars.retain(Star::is_clean);
+    stars
+}
+
+/// For each of `places` the star within `radius` px that is nearest to it.
+pub(crate) fn nearest(stars: &[Star], places: &[Point], radius: f64) -> Vec<Option<Star>> {
+    let near = |p: &Point| {
+        let distance = |s: &Star| s.position.distance(*p);
+        let star = stars.iter().min_by(|a, b| distance(a).total_cmp(&distance(b)))?;
+        (distance(star) <= radius).then_some(*star)
+    };
+    places.iter().map(near).collect()
 }
 
 /// Root mean square.
