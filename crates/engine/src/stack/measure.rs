@@ -84,7 +84,7 @@ pub(super) struct FrameMeasure {
 
 /// What the registration image does to the width of stars.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Blur {
+pub(crate) enum Blur {
     None,
     GreenPlane,
 }
@@ -95,7 +95,8 @@ enum Blur {
 const GREEN_PLANE_FWHM2: f32 = 4.1;
 
 impl Blur {
-    fn without(self, fwhm_px: f32) -> f32 {
+    /// The width that a star had before the registration image was made.
+    pub(crate) fn without(self, fwhm_px: f32) -> f32 {
         match self {
             Self::None => fwhm_px,
             Self::GreenPlane => (fwhm_px * fwhm_px - GREEN_PLANE_FWHM2).max(1.0).sqrt(),
