@@ -34,7 +34,6 @@ mod wire;
 mod worker;
 
 pub use error::StackError;
-pub(crate) use measure::Blur;
 pub use pipeline::{StackOutcome, run};
 pub use plan::{StackPlan, plan};
 pub use report::{

@@ -1,5 +1,5 @@
 //! Where the frames lie relative to each other: star patterns, phase correlation, tile-local
-//! alignment, the mean geometry of all, and the smooth local field of each.
+//! alignment, the mean geometry of all, the smooth local field of each, and optical flow.
 
 mod band;
 mod ecc;
@@ -7,6 +7,7 @@ pub mod fft2;
 pub mod field_fit;
 mod filter;
 pub mod fit;
+pub mod flow;
 pub mod joint;
 pub mod patch;
 pub mod phase;

@@ -3,12 +3,10 @@
 use serde::Serialize;
 use stillframe_image::{CfaPattern, Colour, Image, mask, sum_fixed_f64};
 use stillframe_kernels::ops::background::{Background, BackgroundParams, BackgroundScratch, Sites};
-use stillframe_kernels::ops::demosaic::green_plane;
+use stillframe_kernels::ops::demosaic::{GREEN_PLANE_VARIANCE, green_plane};
 use stillframe_kernels::ops::metrics::frame_metrics;
 use stillframe_kernels::ops::stars::{StarParams, StarScratch, detect};
 use stillframe_kernels::ops::stats::median_and_sigma;
-
-use crate::stack::Blur;
 
 /// Figures of one plane; values in the unit of the file, over pixels that are not missing.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -107,31 +105,32 @@ impl SkyStatistics {
         };
         let Some(cfa) = cfa else {
             let background = fit(pixels, Sites::All)?;
-            return Some(Self::measured(pixels, missing, &background, &background, Blur::None));
+            return Some(Self::measured(pixels, missing, &background, &background, 0.0));
         };
         let mut green = Image::filled(pixels.shape(), 0.0);
         green_plane(pixels, cfa, &mut green);
         let smooth = fit(&green, Sites::All)?;
         let samples = fit(pixels, Sites::Colour(cfa, Colour::Green))?;
-        Some(Self::measured(&green, missing, &smooth, &samples, Blur::GreenPlane))
+        Some(Self::measured(&green, missing, &smooth, &samples, GREEN_PLANE_VARIANCE))
     }
 
-    /// Stars of `plane` above `background`, sky and noise of `sky`.
+    /// Stars of `plane` above `background`, without what a blur of this variance added to their
+    /// width; sky and noise of `sky`.
     fn measured(
         plane: &Image<f32>,
         missing: &Image<u8>,
         background: &Background,
         sky: &Background,
-        blur: Blur,
+        blur_variance_px2: f32,
     ) -> Self {
-        let params = StarParams::default();
+        let params = StarParams { blur_variance_px2, ..StarParams::default() };
         let stars = detect(plane, missing, background, &params, &mut StarScratch::default());
         let metrics = frame_metrics(plane, missing, background, &stars);
         Self {
             background: sky.median_level(),
             noise: sky.median_noise(),
             n_stars: metrics.n_stars,
-            fwhm_px: metrics.fwhm_px.map(|fwhm| blur.without(fwhm)),
+            fwhm_px: metrics.fwhm_px,
             roundness: metrics.roundness,
         }
     }

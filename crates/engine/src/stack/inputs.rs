@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use stillframe_image::{CfaPattern, Shape};
 use stillframe_io::fits::{BayerOverride, FitsSource, FrameInfo, OpenOptions};
+use stillframe_io::inputs::Inputs as Found;
 
 use super::error::StackError;
 use super::light::LightPhases;
@@ -59,23 +60,24 @@ fn bayer(recipe: &InputRecipe) -> BayerOverride {
 }
 
 /// Opens the headers of all files. What most of the readable ones agree on (size, planes, colour
-/// pattern) is the burst; the others are lost with the reason.
+/// pattern) is the burst; the others are lost with the reason, and so are second names of a file.
 ///
 /// # Errors
 /// [`StackError::Inputs`] if no file can be read.
 pub(super) fn open(
-    paths: Vec<PathBuf>,
+    found: Found,
     recipe: &InputRecipe,
     phases: &LightPhases<'_>,
 ) -> Result<Inputs, StackError> {
     let options = OpenOptions { bayer: bayer(recipe) };
+    let paths = found.files;
     let opened = phases.map(
         paths.len(),
         || (),
         |i, ()| {
             FitsSource::open(&paths[i], &options)
                 .map(|s| (s.info().clone(), s.needs_spool()))
-                .map_err(|e| e.to_string())
+                .map_err(|e| e.kind.to_string())
         },
     )?;
     type Key = (usize, usize, usize, Option<&'static str>);
@@ -91,9 +93,10 @@ pub(super) fn open(
     // Among equals the kind that comes first in the list.
     let Some((_, &(_, first))) = votes.iter().max_by_key(|(_, (n, i))| (*n, std::cmp::Reverse(*i)))
     else {
-        let reason = opened.iter().find_map(|r| r.as_ref().err()).cloned().unwrap_or_default();
+        let reason = opened.first().and_then(|r| r.as_ref().err()).cloned().unwrap_or_default();
+        let first = paths.first().map_or_else(String::new, |p| p.display().to_string());
         return Err(StackError::Inputs(format!(
-            "none of the {} input file(s) can be read; the first says: {reason}",
+            "none of the {} input file(s) can be read; {first}: {reason}",
             paths.len()
         )));
     };
@@ -106,7 +109,7 @@ pub(super) fn open(
         };
         format!("{} {colour}", info.shape)
     };
-    let files = paths
+    let mut files: Vec<Input> = paths
         .into_iter()
         .zip(opened)
         .map(|(path, result)| match result {
@@ -126,5 +129,11 @@ pub(super) fn open(
             }
         })
         .collect();
+    files.extend(found.duplicates.into_iter().map(|second| {
+        let reason = format!("it is {} under another name", second.same_as.display());
+        let lost = Some(FrameOutcome::Skipped { reason });
+        Input { path: second.path, info: None, needs_spool: false, lost }
+    }));
+    files.sort_by(|a, b| a.path.as_os_str().cmp(b.path.as_os_str()));
     Ok(Inputs { files, shape: standard.shape, planes: standard.planes, cfa: standard.cfa })
 }

@@ -6,7 +6,7 @@ use stillframe_io::fits::{FileBuffer, FitsWriter, ImageWriter};
 use stillframe_io::sink::Existing;
 use stillframe_io::{ReadError, WriteError};
 use stillframe_kernels::ops::background::{Background, BackgroundParams, BackgroundScratch, Sites};
-use stillframe_kernels::ops::demosaic::green_plane;
+use stillframe_kernels::ops::demosaic::{GREEN_PLANE_VARIANCE, green_plane};
 use stillframe_kernels::ops::linearity::{Linearity, judge};
 use stillframe_kernels::ops::metrics::{FrameMetrics, frame_metrics};
 use stillframe_kernels::ops::stars::{Star, StarParams, StarScratch, detect};
@@ -44,7 +44,7 @@ pub(super) struct StarRecord {
 }
 
 impl StarRecord {
-    fn of(star: &Star, blur: Blur) -> Self {
+    fn of(star: &Star) -> Self {
         Self {
             x: star.position.x as f32,
             y: star.position.y as f32,
@@ -52,7 +52,7 @@ impl StarRecord {
             flux: star.flux,
             flux_sigma: star.flux_sigma,
             peak: star.peak,
-            fwhm_px: blur.without(star.fwhm_px),
+            fwhm_px: star.fwhm_px,
             roundness: star.roundness,
             flags: star.flags,
         }
@@ -80,28 +80,6 @@ pub(super) struct FrameMeasure {
     pub(super) saturated_fraction: f64,
     /// The reason for which the frame looks stretched.
     pub(super) stretched: Option<String>,
-}
-
-/// What the registration image does to the width of stars.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Blur {
-    None,
-    GreenPlane,
-}
-
-/// What [`green_plane`] adds to the square of a FWHM, square pixels: 3.7 to 4.5 were measured on
-/// simulated Moffat stars of 2.4 to 4.1 px. (For Gaussian stars its variance of 0.5 per axis would
-/// be 2.8.) Without taking it away, sharp mosaic frames would count too little.
-const GREEN_PLANE_FWHM2: f32 = 4.1;
-
-impl Blur {
-    /// The width that a star had before the registration image was made.
-    pub(crate) fn without(self, fwhm_px: f32) -> f32 {
-        match self {
-            Self::None => fwhm_px,
-            Self::GreenPlane => (fwhm_px * fwhm_px - GREEN_PLANE_FWHM2).max(1.0).sqrt(),
-        }
-    }
 }
 
 /// Outcome of measuring one frame.
@@ -141,7 +119,7 @@ pub(super) fn measure(
 
 #[derive(Debug, thiserror::Error)]
 enum MeasureError {
-    #[error(transparent)]
+    #[error("{}", .0.kind)]
     Read(#[from] ReadError),
     #[error(transparent)]
     Spool(#[from] WriteError),
@@ -239,12 +217,11 @@ fn try_measure(
     let params = StarParams {
         threshold_sigma: spec.detection_sigma as f32,
         max_stars: spec.max_stars,
+        blur_variance_px2: if burst.spec.cfa.is_some() { GREEN_PLANE_VARIANCE } else { 0.0 },
         ..StarParams::default()
     };
     let stars = detect(image, bits, &background, &params, &mut scratch.stars);
-    let mut metrics = frame_metrics(image, bits, &background, &stars);
-    let blur = if burst.spec.cfa.is_some() { Blur::GreenPlane } else { Blur::None };
-    metrics.fwhm_px = metrics.fwhm_px.map(|f| blur.without(f));
+    let metrics = frame_metrics(image, bits, &background, &stars);
     let stretched = match spec.judge_linearity.then(|| judge(&background, &stars)) {
         Some(Linearity::Stretched { reason }) => Some(reason),
         _ => None,
@@ -252,7 +229,7 @@ fn try_measure(
     if meshes.is_empty() {
         meshes.push(background);
     }
-    let stars = stars.iter().map(|s| StarRecord::of(s, blur)).collect();
+    let stars = stars.iter().map(StarRecord::of).collect();
     Ok(FrameMeasure { sha256, stars, meshes, metrics, saturated_fraction, stretched })
 }
 

@@ -30,15 +30,12 @@ use super::report::{
 use super::run::{Run, StackJob};
 use super::weights::effective_number;
 
+/// The image that a run makes.
+pub(super) const IMAGE: &str = "stack.fits";
+
 /// Files that a run writes.
-const FILES: [&str; 6] = [
-    "stack.fits",
-    "preview.png",
-    "report.json",
-    "registration.json",
-    "recipe.json",
-    "telemetry.json",
-];
+const FILES: [&str; 6] =
+    [IMAGE, "preview.png", "report.json", "registration.json", "recipe.json", "telemetry.json"];
 
 /// The combined planes.
 #[derive(Debug)]
@@ -275,7 +272,7 @@ pub(super) fn write(
 ) -> Result<(), StackError> {
     let existing = if run.job.overwrite { Existing::Replace } else { Existing::Refuse };
     let path = |name: &str| run.job.output.join(name);
-    write_fits(run, inputs, measures, solved, stack, path("stack.fits"), existing)?;
+    write_fits(run, inputs, measures, solved, stack, path(IMAGE), existing)?;
     let planes: Vec<&Image<f32>> = stack.planes.iter().map(|p| &p.value).collect();
     let is_covered = |k: usize| stack.planes.iter().all(|p| p.coverage.pixels()[k] > 0);
     let bits = (0..planes[0].shape().len())

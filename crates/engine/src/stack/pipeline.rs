@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use stillframe_image::{CfaPattern, Point, Shape, Transform};
+use stillframe_io::inputs::Inputs as Found;
 use stillframe_kernels::combine::{Combination, Rejection, RejectionMethod};
 use stillframe_kernels::register::fit::Model;
 use stillframe_kernels::warp::WarpKernel;
@@ -34,7 +35,7 @@ use super::photometry::{Member, WeightLattice, scales, skies, weight_fields};
 use super::report::{FrameOutcome, StackReport};
 use super::requests;
 use super::resume::{StageKey, Stages};
-use super::run::{PhaseRecord, Run, StackJob, identity, resolve};
+use super::run::{PhaseRecord, Run, StackJob, identity, resolve_lights};
 use super::tile_pass::{TileView, register_tiles, tile_size, tiles_to_register};
 use super::weights::shrink;
 use crate::recipe::{
@@ -73,14 +74,14 @@ pub fn run(
     cancel: &Cancel,
 ) -> Result<StackOutcome, StackError> {
     let watch = Stopwatch::start();
-    let paths = resolve(&job.inputs, "input")?;
-    output::check_folder(job, &paths)?;
+    let found = resolve_lights(job)?;
+    output::check_folder(job, &found.files)?;
     let log = EventLog::create(&job.output.join("events.jsonl"));
     let log = log.map_err(|e| output::folder_error(job, &e))?;
     let telemetry = Telemetry::start(&job.output.join("telemetry.csv"), TELEMETRY_INTERVAL);
     let telemetry = telemetry.map_err(|e| output::folder_error(job, &e))?;
     let everyone = Fanout::new(vec![observer, &log, &telemetry]);
-    let result = run_watched(job, paths, &everyone, cancel, &watch);
+    let result = run_watched(job, found, &everyone, cancel, &watch);
     let (status, exit_code) = match &result {
         Ok(outcome) if outcome.lost_too_many => ("frames_lost", 3),
         Ok(_) => ("done", 0),
@@ -108,7 +109,7 @@ const TELEMETRY_INTERVAL: Duration = Duration::from_secs(1);
 
 fn run_watched(
     job: &StackJob,
-    paths: Vec<PathBuf>,
+    found: Found,
     observer: &dyn Observer,
     cancel: &Cancel,
     watch: &Stopwatch,
@@ -129,11 +130,11 @@ fn run_watched(
     observer.event(&Event::RunStart {
         command: "stack".into(),
         version: env!("CARGO_PKG_VERSION").into(),
-        n_inputs: paths.len(),
+        n_inputs: found.files.len() + found.duplicates.len(),
         budget_bytes: budget.bytes,
         capabilities: run.capabilities.clone(),
     });
-    let mut inputs = inputs::open(paths, &job.recipe.input, &run.light())?;
+    let mut inputs = inputs::open(found, &job.recipe.input, &run.light())?;
     check_gates(&mut run, &inputs)?;
     let prepared = calibration::prepare(&mut run, &inputs)?;
     let (burst, measures) = measure_all(&mut run, &mut inputs, prepared)?;

@@ -17,7 +17,7 @@ use super::light::LightPhases;
 use super::pipeline::{resampling, stars_per_frame};
 use super::report::FrameOutcome;
 use super::requests;
-use super::run::{StackJob, resolve};
+use super::run::{StackJob, resolve, resolve_lights};
 
 /// A stack as it would run here: phases, units, memory, bytes to read.
 #[derive(Clone, Debug, Serialize)]
@@ -50,7 +50,7 @@ pub fn plan(job: &StackJob) -> Result<StackPlan, StackError> {
     let capabilities = Capabilities::detect();
     let cancel = Cancel::new();
     let light = LightPhases { lanes: Lanes::Calling, cancel: &cancel };
-    let inputs = inputs::open(resolve(&job.inputs, "input")?, &job.recipe.input, &light)?;
+    let inputs = inputs::open(resolve_lights(job)?, &job.recipe.input, &light)?;
     let usable = inputs.usable();
     let (shape, n) = (inputs.shape, usable.len());
     let ask = |request| plan_phase(&request, &job.resources, &capabilities);

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 use stillframe_io::fits::FitsSource;
+use stillframe_io::inputs::Inputs as Found;
 use stillframe_runtime::cancel::Cancel;
 use stillframe_runtime::capabilities::Capabilities;
 use stillframe_runtime::executor::{ExecutorKind, WorkerCommand};
@@ -15,6 +16,7 @@ use stillframe_runtime::plan::{ParallelPlan, PhaseRequest, Resources, plan};
 use super::error::StackError;
 use super::light::LightPhases;
 use super::masters::Kind;
+use super::output;
 use super::phases::write_spec;
 use super::resume::{StageKey, Stages};
 use crate::recipe::StackRecipe;
@@ -195,9 +197,29 @@ pub(super) fn identity(info: &stillframe_io::fits::FrameInfo) -> (&Path, u64, i6
     (&info.path, info.file_bytes, info.modified_nanos)
 }
 
+/// The light frames of a job. An earlier result of its own in a folder of lights is no light,
+/// unless it is named by its name.
+pub(super) fn resolve_lights(job: &StackJob) -> Result<Found, StackError> {
+    let mut found = find(&job.inputs, "input")?;
+    let real = |path: &Path| path.canonicalize().ok();
+    if let Some(own) = real(&job.output.join(output::IMAGE)) {
+        let is_own = |path: &PathBuf| real(path).is_some_and(|p| p == own);
+        if !job.inputs.iter().map(PathBuf::from).any(|given| is_own(&given)) {
+            found.files.retain(|path| !is_own(path));
+            found.duplicates.retain(|d| !is_own(&d.same_as));
+        }
+    }
+    if found.files.is_empty() {
+        return Err(StackError::Inputs("input: only an earlier result was found".into()));
+    }
+    Ok(found)
+}
+
 /// Files that `given` stand for.
 pub(super) fn resolve(given: &[String], what: &str) -> Result<Vec<PathBuf>, StackError> {
-    stillframe_io::inputs::resolve(given)
-        .map(|found| found.files)
-        .map_err(|e| StackError::Inputs(format!("{what}: {e}")))
+    find(given, what).map(|found| found.files)
+}
+
+fn find(given: &[String], what: &str) -> Result<Found, StackError> {
+    stillframe_io::inputs::resolve(given).map_err(|e| StackError::Inputs(format!("{what}: {e}")))
 }

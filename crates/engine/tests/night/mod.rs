@@ -20,7 +20,7 @@ pub(crate) fn small(frames: usize) -> BurstOptions {
         frames,
         width: 320,
         height: 240,
-        stars_per_mpx: 3000.0,
+        stars_per_mpx: 8000.0,
         bias_frames: 0,
         dark_frames: 0,
         flat_frames: 0,

@@ -84,3 +84,86 @@ fn sum_columns(rows: &[[f32; LANES]]) -> [f64; LANES] {
     }
     sums
 }
+
+#[cfg(test)]
+mod tests {
+    use stillframe_image::Rng;
+
+    use super::*;
+    use crate::combine::rejection::RejectionMethod;
+
+    fn kappa_sigma() -> Rejection {
+        Rejection {
+            method: RejectionMethod::KappaSigma,
+            low: 3.0,
+            high: 3.0,
+            ..Rejection::default()
+        }
+    }
+
+    fn frames(n: usize, pixels: usize, f: impl Fn(&mut Rng, usize, usize) -> f32) -> Vec<Vec<f32>> {
+        let frame = |frame_index: usize| {
+            let mut rng = Rng::new(4, frame_index as u64, 0);
+            (0..pixels).map(|i| f(&mut rng, frame_index, i)).collect()
+        };
+        (0..n).map(frame).collect()
+    }
+
+    fn run(frames: &[Vec<f32>], scale: &[f32], rejection: Rejection) -> Vec<f32> {
+        let rows: Vec<&[f32]> = frames.iter().map(Vec::as_slice).collect();
+        let mut out = vec![f32::NAN; frames.first().map_or(5, Vec::len)];
+        ClippedMean::new(rejection).unwrap().run(&rows, scale, &mut out);
+        out
+    }
+
+    #[test]
+    fn without_rejection_it_is_the_mean() {
+        let frames = frames(7, 100, |rng, _, _| rng.normal() as f32);
+        let got = run(&frames, &[1.0; 7], Rejection::NONE);
+        for (i, got) in got.iter().enumerate() {
+            let want = frames.iter().map(|f| f64::from(f[i])).sum::<f64>() / 7.0;
+            assert!((f64::from(*got) - want).abs() < 1e-7);
+        }
+        assert_eq!(run(&[], &[], Rejection::NONE), [0.0; 5]);
+    }
+
+    #[test]
+    fn cosmic_rays_in_darks_are_left_out_and_noise_is_kept() {
+        let clean = |rng: &mut Rng| (300.0 + 5.0 * rng.normal()).round() as f32;
+        let dirty = frames(15, 4000, |rng, f, i| {
+            clean(rng) + if (i + f * 3) % 15 == 0 { 2000.0 } else { 0.0 }
+        });
+        let got = run(&dirty, &[1.0; 15], kappa_sigma());
+        let rms = (got.iter().map(|v| (v - 300.0).powi(2)).sum::<f32>() / 4000.0).sqrt();
+        let ideal = 5.0 / 14f32.sqrt();
+        assert!(rms < 1.06 * ideal, "{rms}, {ideal}");
+    }
+
+    #[test]
+    fn flats_of_different_level_are_brought_to_one_by_their_scale() {
+        let flats = frames(9, 64, |_, f, i| (1.0 + f as f32) * (1.0 + 0.01 * i as f32));
+        let scale: Vec<f32> = (0..9).map(|f| 1.0 / (1.0 + f as f32)).collect();
+        for (i, v) in run(&flats, &scale, kappa_sigma()).iter().enumerate() {
+            assert!((v - (1.0 + 0.01 * i as f32)).abs() < 1e-6);
+        }
+    }
+
+    /// Bias frames of low noise take a few whole values; the mean must not fall onto the commonest.
+    #[test]
+    fn coarse_values_are_averaged_not_voted() {
+        let frames = frames(31, 20_000, |rng, _, _| (100.3 + 0.45 * rng.normal()).round() as f32);
+        let got = run(&frames, &[1.0; 31], kappa_sigma());
+        let mean = got.iter().map(|&v| f64::from(v)).sum::<f64>() / 20_000.0;
+        assert!((mean - 100.3).abs() < 0.02, "{mean}");
+    }
+
+    #[test]
+    fn pieces_have_the_bits_of_the_whole() {
+        let frames = frames(11, 200, |rng, f, i| {
+            rng.normal() as f32 + if (i + f) % 7 == 0 { 50.0 } else { 0.0 }
+        });
+        let whole = run(&frames, &[1.0; 11], kappa_sigma());
+        let piece: Vec<Vec<f32>> = frames.iter().map(|f| f[77..130].to_vec()).collect();
+        assert_eq!(run(&piece, &[1.0; 11], kappa_sigma()), &whole[77..130]);
+    }
+}

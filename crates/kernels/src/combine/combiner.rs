@@ -328,3 +328,373 @@ fn row_weights(
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use stillframe_image::Rng;
+
+    use super::*;
+    use crate::combine::stack::SampleWeights;
+
+    const METHODS: [RejectionMethod; 4] = [
+        RejectionMethod::KappaSigma,
+        RejectionMethod::WinsorizedSigma,
+        RejectionMethod::LinearFit,
+        RejectionMethod::Median,
+    ];
+
+    fn rejection(method: RejectionMethod, kappa: f32) -> Rejection {
+        Rejection { method, low: kappa, high: kappa, ..Rejection::default() }
+    }
+
+    fn stack_of(shape: Shape, n_frames: usize, f: impl Fn(usize, usize) -> f32) -> SampleStack {
+        let mut stack = SampleStack::new();
+        stack.reset(n_frames, shape, SampleWeights::Equal);
+        for frame_index in 0..n_frames {
+            for (i, v) in stack.frame_mut(frame_index).iter_mut().enumerate() {
+                *v = f(frame_index, i);
+            }
+        }
+        stack
+    }
+
+    fn gaussian(frame_index: usize, i: usize) -> f32 {
+        100.0 + 10.0 * Rng::new(11, frame_index as u64, i as u64).normal() as f32
+    }
+
+    fn combined(
+        stack: &SampleStack,
+        rejection: Rejection,
+        combination: Combination,
+        noise: Option<&NoiseModel<'_>>,
+    ) -> Combined {
+        let mut out = Combined::default();
+        let mut combiner = Combiner::new(rejection, combination).unwrap();
+        combiner.combine(stack, noise, &mut |_, _, w: &mut [f32]| w.fill(1.0), &mut out);
+        out
+    }
+
+    fn rms(values: &[f32]) -> f64 {
+        let sum: f64 = values.iter().map(|v| (f64::from(*v) - 100.0).powi(2)).sum();
+        (sum / values.len() as f64).sqrt()
+    }
+
+    /// Frames that hit pixel `i` when `hits` of `n` frames do.
+    fn is_hit(frame_index: usize, i: usize, hits: usize, n: usize) -> bool {
+        (frame_index * 7 + i) % n < hits
+    }
+
+    /// The acceptance list of the original asks for less than 5 % with κ = 3. Measured here: with
+    /// the noise model 0.5 to 1 % for all methods, without it 2 to 4.9 % at n = 10 and 1 to 2.4 %
+    /// at n = 60 (linear fit least, median most).
+    #[test]
+    fn clean_samples_lose_less_than_5_percent_and_1_with_a_noise_model() {
+        let shape = Shape::new(100, 100);
+        for n in [10, 60] {
+            let clean = stack_of(shape, n, gaussian);
+            let sigma = vec![10.0; n];
+            let noise = NoiseModel { sigma: &sigma, level: 100.0, shot: 0.0, relative: 0.0 };
+            let plain = combined(&clean, Rejection::NONE, Combination::Mean, None);
+            let plain = rms(plain.value.pixels());
+            for method in METHODS {
+                for (noise, most) in [(None, 1.05), (Some(&noise), 1.013)] {
+                    let out = combined(&clean, rejection(method, 3.0), Combination::Mean, noise);
+                    let loss = rms(out.value.pixels()) / plain;
+                    assert!(loss < most, "{method:?}, {n} frames, {}: {loss}", noise.is_some());
+                }
+            }
+        }
+    }
+
+    /// Trails and cosmic rays of 10 σ and more in up to a fifth of the frames.
+    #[test]
+    fn outliers_are_removed_and_leave_no_trace() {
+        let shape = Shape::new(60, 60);
+        for (n, hits) in [(10, 1), (10, 2), (20, 1), (20, 4), (60, 1), (60, 12)] {
+            for method in METHODS {
+                for amplitude in [100.0, 3000.0] {
+                    let dirty = stack_of(shape, n, |f, i| {
+                        gaussian(f, i) + if is_hit(f, i, hits, n) { amplitude } else { 0.0 }
+                    });
+                    let out = combined(&dirty, rejection(method, 3.0), Combination::Mean, None);
+                    let removed: u32 =
+                        out.rejected.pixels().iter().map(|&r| r.min(hits as u32)).sum();
+                    let share = f64::from(removed) / (hits * shape.len()) as f64;
+                    assert!(share > 0.97, "{method:?}, {hits} of {n} by {amplitude}: {share}");
+                    let ideal = 10.0 / ((n - hits) as f64).sqrt();
+                    let mut errors: Vec<f32> =
+                        out.value.pixels().iter().map(|v| (v - 100.0).abs()).collect();
+                    errors.sort_by(f32::total_cmp);
+                    let typical = f64::from(errors[errors.len() * 68 / 100]);
+                    assert!(
+                        typical < 1.12 * ideal,
+                        "{method:?}, {hits} of {n}: {typical}, {ideal}"
+                    );
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn few_frames_are_judged_by_the_noise_model() {
+        let shape = Shape::new(50, 50);
+        for n in 2..6 {
+            let sigma = vec![10.0; n];
+            let noise = NoiseModel { sigma: &sigma, level: 100.0, shot: 0.0, relative: 0.0 };
+            let dirty = stack_of(shape, n, |f, i| {
+                gaussian(f, i) + if is_hit(f, i, 1, n) { 150.0 } else { 0.0 }
+            });
+            let run = |stack: &SampleStack| {
+                combined(
+                    stack,
+                    rejection(RejectionMethod::KappaSigma, 3.0),
+                    Combination::Mean,
+                    Some(&noise),
+                )
+            };
+            let out = run(&dirty);
+            let removed = out.rejected.pixels().iter().filter(|&&r| r >= 1).count();
+            assert!(removed as f64 > 0.99 * shape.len() as f64, "{n}: {removed}");
+            let typical = rms(out.value.pixels());
+            assert!(typical < 1.2 * 10.0 / ((n - 1) as f64).sqrt(), "{n}: {typical}");
+            let clean = stack_of(shape, n, gaussian);
+            let loss = rms(run(&clean).value.pixels()) * (n as f64).sqrt() / 10.0;
+            assert!(loss < 1.08, "{n}: {loss}");
+        }
+    }
+
+    #[test]
+    fn bright_pixels_may_scatter_as_much_as_the_model_says() {
+        let shape = Shape::new(40, 40);
+        // three frames of a star core of 10 000 of which one is sharper by 20 %
+        let stack = stack_of(shape, 3, |f, i| {
+            let seeing = [1.0, 1.0, 1.2][f];
+            gaussian(f, i) + 10_000.0 * seeing
+        });
+        let sigma = [10.0; 3];
+        let run = |relative: f32| {
+            let noise = NoiseModel { sigma: &sigma, level: 100.0, shot: 1.0, relative };
+            let out = combined(&stack, Rejection::default(), Combination::Mean, Some(&noise));
+            out.rejected.pixels().iter().sum::<u32>()
+        };
+        assert!(run(0.0) > 1000, "photon noise alone would reject");
+        assert_eq!(run(0.1), 0);
+    }
+
+    #[test]
+    fn never_more_than_allowed_is_rejected() {
+        let shape = Shape::new(10, 33);
+        let mut rng = Rng::new(3, 0, 0);
+        for n in 1..40 {
+            // anything: gaps, heavy tails, equal values
+            let values: Vec<f32> = (0..n * shape.len())
+                .map(|_| match rng.below(4) {
+                    0 => f32::NAN,
+                    1 => 5.0,
+                    2 => (rng.normal() / (rng.uniform() + 1e-3)) as f32,
+                    _ => rng.normal() as f32,
+                })
+                .collect();
+            let stack = stack_of(shape, n, |f, i| values[f * shape.len() + i]);
+            for method in METHODS {
+                for min_fraction in [0.3, 0.5, 0.9] {
+                    let rejection = Rejection { min_fraction, ..rejection(method, 2.0) };
+                    let out = combined(&stack, rejection, Combination::Mean, None);
+                    for i in 0..shape.len() {
+                        let (kept, gone) = (out.coverage.pixels()[i], out.rejected.pixels()[i]);
+                        let present = (0..n).filter(|f| !values[f * shape.len() + i].is_nan());
+                        assert_eq!((kept + gone) as usize, present.count());
+                        assert!(
+                            f64::from(kept) >= f64::from(min_fraction) * f64::from(kept + gone)
+                        );
+                        assert_eq!(kept == 0, out.weight.pixels()[i] == 0.0);
+                        assert!(out.value.pixels()[i].is_finite());
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn half_against_half_is_not_clipped() {
+        let stack = stack_of(Shape::new(1, 1), 8, |f, _| if f < 4 { 0.0 } else { 1000.0 });
+        for method in METHODS {
+            let out = combined(&stack, rejection(method, 3.0), Combination::Mean, None);
+            assert_eq!((out.value.at(0, 0), out.coverage.at(0, 0)), (500.0, 8), "{method:?}");
+        }
+    }
+
+    #[test]
+    fn equal_samples_are_kept_and_an_odd_one_among_them_is_not() {
+        let equal = stack_of(Shape::new(3, 3), 12, |_, _| 7.25);
+        let odd = stack_of(Shape::new(3, 3), 12, |f, i| if f == i { 500.0 } else { 7.25 });
+        for method in METHODS {
+            let out = combined(&equal, rejection(method, 3.0), Combination::Mean, None);
+            assert!(out.value.pixels().iter().all(|&v| v == 7.25));
+            assert!(out.coverage.pixels().iter().all(|&n| n == 12));
+            let out = combined(&odd, rejection(method, 3.0), Combination::Mean, None);
+            assert!(out.value.pixels().iter().all(|&v| v == 7.25), "{method:?}");
+            assert!(out.rejected.pixels().iter().all(|&n| n == 1), "{method:?}");
+            assert_eq!(out.rejected_of_frame, [1, 1, 1, 1, 1, 1, 1, 1, 1, 0, 0, 0]);
+        }
+    }
+
+    #[test]
+    fn pixels_without_samples_have_no_coverage_and_value_zero() {
+        let stack = stack_of(Shape::new(2, 2), 4, |f, i| match (f, i) {
+            (_, 0) => f32::NAN,
+            (2, 1) => 3.5,
+            (_, 1) => f32::NAN,
+            _ => 1.0,
+        });
+        for combination in [Combination::Mean, Combination::Median] {
+            let out = combined(&stack, Rejection::default(), combination, None);
+            assert_eq!(out.value.pixels(), [0.0, 3.5, 1.0, 1.0]);
+            assert_eq!(out.coverage.pixels(), [0, 1, 4, 4]);
+            assert_eq!(out.weight.pixels(), [0.0, 1.0, 4.0, 4.0]);
+        }
+        let none = stack_of(Shape::new(2, 2), 0, |_, _| 0.0);
+        let out = combined(&none, Rejection::default(), Combination::Mean, None);
+        assert_eq!((out.value.pixels(), out.coverage.pixels()), (&[0.0; 4][..], &[0; 4][..]));
+    }
+
+    /// The plain form: one pixel at a time, everything in `f64`, in frame order.
+    fn reference(
+        stack: &SampleStack,
+        weight: impl Fn(usize, usize) -> f32,
+        combination: Combination,
+    ) -> Vec<f32> {
+        (0..stack.shape().len())
+            .map(|i| {
+                let mut samples: Vec<(f64, f64)> = Vec::new();
+                for f in 0..stack.n_frames() {
+                    let (v, w) = (stack.frame(f)[i], weight(f, i));
+                    if !v.is_nan() && w > 0.0 {
+                        samples.push((f64::from(v), f64::from(w)));
+                    }
+                }
+                let total: f64 = samples.iter().map(|s| s.1).sum();
+                if samples.is_empty() {
+                    return 0.0;
+                }
+                if combination == Combination::Mean {
+                    return (samples.iter().map(|s| s.0 * s.1).sum::<f64>() / total) as f32;
+                }
+                samples.sort_by(|a, b| a.0.total_cmp(&b.0).then(a.1.total_cmp(&b.1)));
+                let mut sum = 0.0;
+                for k in 0..samples.len() {
+                    sum += samples[k].1;
+                    if sum * 2.0 > total {
+                        return samples[k].0 as f32;
+                    }
+                    if sum * 2.0 == total {
+                        return f64::midpoint(samples[k].0, samples[k + 1].0) as f32;
+                    }
+                }
+                unreachable!("half of the weight lies somewhere")
+            })
+            .collect()
+    }
+
+    #[test]
+    fn weighted_mean_and_median_are_those_of_the_plain_form_to_the_bit() {
+        let shape = Shape::new(5, 71);
+        let mut rng = Rng::new(9, 0, 0);
+        for n in [1, 2, 3, 7, 20, 33] {
+            let values: Vec<f32> = (0..n * shape.len())
+                .map(|_| if rng.below(5) == 0 { f32::NAN } else { (4.0 * rng.normal()) as f32 })
+                .collect();
+            let weight = |f: usize, i: usize| [0.0, 0.25, 1.0, 1.5][(f * 31 + i * 7) % 4];
+            let stack = stack_of(shape, n, |f, i| values[f * shape.len() + i]);
+            for combination in [Combination::Mean, Combination::Median] {
+                let mut combiner = Combiner::new(Rejection::NONE, combination).unwrap();
+                let mut out = Combined::default();
+                let mut weights = |f: usize, row: usize, w: &mut [f32]| {
+                    for (x, w) in w.iter_mut().enumerate() {
+                        *w = weight(f, row * shape.width + x);
+                    }
+                };
+                combiner.combine(&stack, None, &mut weights, &mut out);
+                let want = reference(&stack, weight, combination);
+                assert_eq!(out.value.pixels(), want, "{n} {combination:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn weights_of_samples_multiply_those_of_frames() {
+        let mut stack = SampleStack::new();
+        stack.reset(2, Shape::new(1, 2), SampleWeights::Given);
+        let (values, weights) = stack.frame_with_weights_mut(0);
+        values.copy_from_slice(&[1.0, 1.0]);
+        weights.copy_from_slice(&[0.5, 0.0]);
+        let (values, weights) = stack.frame_with_weights_mut(1);
+        values.copy_from_slice(&[4.0, 4.0]);
+        weights.copy_from_slice(&[1.0, 0.25]);
+        let mut out = Combined::default();
+        let mut combiner = Combiner::new(Rejection::NONE, Combination::Mean).unwrap();
+        combiner.combine(&stack, None, &mut |f, _, w| w.fill([4.0, 1.0][f]), &mut out);
+        assert_eq!(out.value.pixels(), [2.0, 4.0]);
+        assert_eq!(out.weight.pixels(), [3.0, 0.25]);
+        assert_eq!(out.coverage.pixels(), [2, 1]);
+    }
+
+    #[test]
+    fn groups_count_the_same_and_empty_ones_not() {
+        let stack = stack_of(Shape::new(1, 2), 5, |f, i| match (f, i) {
+            (4, 1) => f32::NAN,
+            _ => [1.0, 20.0, 3.0, 5.0, 100.0][f],
+        });
+        let mut out = Combined::default();
+        let mut combiner = Combiner::new(Rejection::NONE, Combination::Mean).unwrap();
+        let groups = [7, 2, 7, 7, 9];
+        combiner.combine_groups(&stack, None, &groups, &mut |_, _, w| w.fill(2.0), &mut out);
+        // groups {1, 3, 5}, {20}, {100}
+        assert_eq!(out.value.pixels(), [41.0, 11.5]);
+        assert_eq!(out.weight.pixels(), [10.0, 8.0]);
+        assert_eq!(out.coverage.pixels(), [5, 4]);
+        let single = [0; 5];
+        combiner.combine_groups(&stack, None, &single, &mut |_, _, w| w.fill(2.0), &mut out);
+        let mut mean = Combined::default();
+        combiner.combine(&stack, None, &mut |_, _, w| w.fill(2.0), &mut mean);
+        assert_eq!(out, mean);
+    }
+
+    #[test]
+    fn bits_do_not_depend_on_how_the_canvas_is_cut() {
+        let whole = Shape::new(6, 150);
+        let value = |f: usize, x: usize, y: usize| {
+            let v = gaussian(f, y * 1000 + x) + if (x + f) % 13 == 0 { 300.0 } else { 0.0 };
+            if (x + y + f) % 11 == 0 { f32::NAN } else { v }
+        };
+        let run = |x0: usize, width: usize, method: RejectionMethod, combination: Combination| {
+            let shape = Shape::new(whole.height, width);
+            let stack = stack_of(shape, 17, |f, i| value(f, x0 + i % width, i / width));
+            let sigma: Vec<f32> = (0..17).map(|f| 9.0 + f as f32 * 0.1).collect();
+            let noise = NoiseModel { sigma: &sigma, level: 90.0, shot: 0.3, relative: 0.02 };
+            let mut out = Combined::default();
+            let mut combiner = Combiner::new(rejection(method, 2.5), combination).unwrap();
+            let mut weights = |f: usize, row: usize, w: &mut [f32]| {
+                for (x, w) in w.iter_mut().enumerate() {
+                    *w = 1.0 + 0.001 * (f * (x0 + x) + row) as f32;
+                }
+            };
+            combiner.combine(&stack, Some(&noise), &mut weights, &mut out);
+            out
+        };
+        for method in METHODS {
+            for combination in [Combination::Mean, Combination::Median] {
+                let want = run(0, 150, method, combination);
+                for (x0, width) in [(0, 1), (5, 31), (40, 32), (90, 60), (149, 1)] {
+                    let got = run(x0, width, method, combination);
+                    for y in 0..whole.height {
+                        let columns = x0..x0 + width;
+                        assert_eq!(got.value.row(y), &want.value.row(y)[columns.clone()]);
+                        assert_eq!(got.weight.row(y), &want.weight.row(y)[columns.clone()]);
+                        assert_eq!(got.rejected.row(y), &want.rejected.row(y)[columns]);
+                    }
+                }
+            }
+        }
+    }
+}

@@ -34,7 +34,18 @@ pub struct MasterRows<'a> {
 }
 
 /// Replaces every pixel by `(pixel − offset − scale · current) · inverse_flat`; a part that is
-/// not given changes nothing. One pass over the pixels whatever the parts.
+/// not given changes nothing. One pass over the pixels, two for dark and flat without an offset.
+///
+/// ```
+/// use stillframe_kernels::ops::calibrate::{DarkRows, MasterRows, calibrate_rows};
+///
+/// let mut light = [1000.0, 1000.0];
+/// let dark = DarkRows { current: &[20.0, 400.0], scale: 0.5 };
+/// let masters =
+///     MasterRows { offset: Some(&[200.0, 210.0]), dark: Some(dark), inverse_flat: Some(&[1.0, 2.0]) };
+/// calibrate_rows(&mut light, masters);
+/// assert_eq!(light, [790.0, 1180.0]);
+/// ```
 ///
 /// # Panics
 /// If a master's slice is not as long as `pixels`.

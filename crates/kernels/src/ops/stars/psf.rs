@@ -32,6 +32,12 @@ const LEAST_VARIANCE: f64 = 0.04;
 /// 1/β = 0, 0.1, … 0.5 (0 is a Gaussian). By numerical integration of the definition: the
 /// second moment under the window is half the window's variance.
 const FWHM_PER_SIGMA: [f64; 6] = [2.354_820, 2.276_476, 2.195_424, 2.111_718, 2.025_300, 1.936_040];
+/// Entry that is taken if no star is bright enough to tell: β = 3.3.
+const USUAL_PROFILE: usize = 3;
+/// The profile is that of stars of this signal-to-noise ratio …
+const PROFILE_SNR: f32 = 30.0;
+/// … whose width differs by no more than this share from the typical one.
+const PROFILE_LIKENESS: f64 = 0.15;
 /// Profiles are compared up to this distance, in standard deviations of the window.
 const PROFILE_REACH: f64 = 3.0;
 const PROFILE_BINS: usize = 15;
@@ -58,7 +64,7 @@ impl Psf {
 
     /// A round star of this FWHM with the wings that the atmosphere makes (β = 3.3).
     pub(super) fn with_fwhm(fwhm_px: f64) -> Self {
-        let fwhm_per_sigma = FWHM_PER_SIGMA[3];
+        let fwhm_per_sigma = FWHM_PER_SIGMA[USUAL_PROFILE];
         let sigma = ((fwhm_px / fwhm_per_sigma).powi(2) + PIXEL_VARIANCE).sqrt();
         let sigma = sigma.clamp(*SIGMAS.start(), *SIGMAS.end());
         Self { sigma, fwhm_per_sigma, roundness: 1.0 }
@@ -130,7 +136,7 @@ pub(super) fn typical(
     candidates: &[Candidate],
     sigma: f64,
 ) -> Option<Psf> {
-    let mut stars: Vec<(Point, f64, f64)> = Vec::with_capacity(STARS);
+    let mut stars: Vec<Adapted> = Vec::with_capacity(STARS);
     for (rank, c) in candidates.iter().enumerate().take(MOST_ASKED) {
         if stars.len() == STARS || c.snr < LEAST_SNR {
             break;
@@ -144,17 +150,16 @@ pub(super) fn typical(
         if f64::from(top) > sharpest_star(sigma) * f64::from(c.rise) {
             continue;
         }
-        stars.extend(adapt(residual, at, sigma));
+        stars.extend(adapt(residual, at, sigma, c.snr));
     }
     if stars.len() < LEAST_STARS {
         return None;
     }
-    let mut sigmas: Vec<f64> = stars.iter().map(|s| s.1).collect();
-    let mut roundnesses: Vec<f64> = stars.iter().map(|s| s.2).collect();
+    let mut sigmas: Vec<f64> = stars.iter().map(|s| s.sigma).collect();
+    let mut roundnesses: Vec<f64> = stars.iter().map(|s| s.roundness).collect();
     let sigma = stats::median_f64(&mut sigmas)?;
     let roundness = stats::median_f64(&mut roundnesses)?;
-    // the profile is that of the stars that are like the typical one
-    stars.retain(|s| (s.1 / sigma - 1.0).abs() < 0.15);
+    stars.retain(|s| s.snr >= PROFILE_SNR && (s.sigma / sigma - 1.0).abs() < PROFILE_LIKENESS);
     let fwhm_per_sigma = profile_factor(residual, &stars, sigma);
     Some(Psf { sigma, fwhm_per_sigma, roundness })
 }
@@ -181,8 +186,15 @@ fn is_whole(bits: &Image<u8>, c: &Candidate, sigma: f64) -> bool {
         .all(|j| bits.row(j)[x - reach..=x + reach].iter().all(|&m| m & bad == 0))
 }
 
-/// Centre, adapted standard deviation and roundness of a star.
-fn adapt(residual: &Image<f32>, start: Point, sigma: f64) -> Option<(Point, f64, f64)> {
+/// A star under a window that has adapted to it.
+struct Adapted {
+    centre: Point,
+    sigma: f64,
+    roundness: f64,
+    snr: f32,
+}
+
+fn adapt(residual: &Image<f32>, start: Point, sigma: f64, snr: f32) -> Option<Adapted> {
     let mut window = Window::new(sigma);
     let (mut centre, _) = window.centroid(residual, start, 0.0)?;
     let mut axes = adapted(&mut window, sigma, residual, centre, 0.0)?;
@@ -190,7 +202,7 @@ fn adapt(residual: &Image<f32>, start: Point, sigma: f64) -> Option<(Point, f64,
     (centre, _) = window.centroid(residual, centre, 0.0)?;
     let sigma = axes.variance().sqrt();
     axes = adapted(&mut window, sigma, residual, centre, 0.0)?;
-    Some((centre, axes.variance().sqrt(), axes.roundness()))
+    Some(Adapted { centre, sigma: axes.variance().sqrt(), roundness: axes.roundness(), snr })
 }
 
 /// Axes of the star at `centre` under a window that adapts to it, starting from a width of
@@ -217,11 +229,16 @@ pub(super) fn adapted(
 }
 
 /// FWHM per standard deviation of the Moffat profile that is most like the mean of the stars.
-fn profile_factor(residual: &Image<f32>, stars: &[(Point, f64, f64)], sigma: f64) -> f64 {
+fn profile_factor(residual: &Image<f32>, stars: &[Adapted], sigma: f64) -> f64 {
     let bins = mean_profile(residual, stars, sigma);
+    if bins.is_empty() {
+        return FWHM_PER_SIGMA[USUAL_PROFILE];
+    }
     let misfits: Vec<f64> =
         (0..FWHM_PER_SIGMA.len()).map(|k| misfit(&bins, sigma, k as f64 * 0.1)).collect();
-    let best = (0..misfits.len()).min_by(|&a, &b| misfits[a].total_cmp(&misfits[b])).unwrap_or(3);
+    let best = (0..misfits.len())
+        .min_by(|&a, &b| misfits[a].total_cmp(&misfits[b]))
+        .unwrap_or(USUAL_PROFILE);
     // vertex of the parabola through the best and its neighbours
     let k = best.clamp(1, misfits.len() - 2);
     let (l, c, r) = (misfits[k - 1], misfits[k], misfits[k + 1]);
@@ -240,11 +257,11 @@ fn factor(position: f64) -> f64 {
 /// Mean squared radius (square pixels), mean value, number of pixels; of rings about the stars.
 type Bin = (f64, f64, f64);
 
-fn mean_profile(residual: &Image<f32>, stars: &[(Point, f64, f64)], sigma: f64) -> Vec<Bin> {
+fn mean_profile(residual: &Image<f32>, stars: &[Adapted], sigma: f64) -> Vec<Bin> {
     let mut bins = vec![(0.0, 0.0, 0.0); PROFILE_BINS];
     let reach = PROFILE_REACH * sigma;
     let mut window = Window::new(sigma);
-    for &(centre, ..) in stars {
+    for &Adapted { centre, .. } in stars {
         let Some(total) = window.moments(residual, centre, 0.0) else { continue };
         let from = |c: f64| (c - reach).ceil().max(0.0) as usize;
         let to = |c: f64, n: usize| ((c + reach).floor().max(0.0) as usize).min(n - 1);
