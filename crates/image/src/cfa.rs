@@ -78,6 +78,9 @@ impl CfaPattern {
 
     /// The pattern of the same mosaic when the array starts `dx` columns and `dy` rows later
     /// (only their parity counts, negative values too).
+    ///
+    /// # Panics
+    /// Never: a shifted Bayer pattern is a Bayer pattern.
     pub fn shifted(self, dx: i64, dy: i64) -> Self {
         let (dx, dy) = (dx.rem_euclid(2) as usize, dy.rem_euclid(2) as usize);
         let want = |x: usize, y: usize| self.colour_at(x + dx, y + dy);
@@ -89,7 +92,7 @@ impl CfaPattern {
 
     /// The pattern of the same mosaic after its `height` rows were put in reverse order.
     pub fn rows_reversed(self, height: usize) -> Self {
-        if height % 2 == 0 { self.shifted(0, 1) } else { self }
+        if height.is_multiple_of(2) { self.shifted(0, 1) } else { self }
     }
 }
 
