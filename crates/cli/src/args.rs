@@ -383,7 +383,7 @@ impl From<BayerPattern> for CfaPattern {
 const DEMO_HELP: &str = "\
 Examples:
   stillframe demo
-  stillframe demo -o /tmp/demo --seed 7";
+  stillframe demo -o my-demo --seed 7";
 
 /// `demo`.
 #[derive(Debug, Args)]

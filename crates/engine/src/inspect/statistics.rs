@@ -1,9 +1,9 @@
 //! Figures of one plane.
 
 use serde::Serialize;
-use stillframe_image::{CfaPattern, Image, mask, sum_fixed_f64};
+use stillframe_image::{CfaPattern, Colour, Image, mask, sum_fixed_f64};
 use stillframe_kernels::ops::background::{Background, BackgroundParams, BackgroundScratch, Sites};
-use stillframe_kernels::ops::demosaic::green_plane;
+use stillframe_kernels::ops::demosaic::{GREEN_PLANE_VARIANCE, green_plane};
 use stillframe_kernels::ops::metrics::frame_metrics;
 use stillframe_kernels::ops::stars::{StarParams, StarScratch, detect};
 use stillframe_kernels::ops::stats::median_and_sigma;
@@ -99,25 +99,40 @@ impl SkyStatistics {
         missing: &Image<u8>,
         cfa: Option<CfaPattern>,
     ) -> Option<Self> {
-        let green = cfa.map(|cfa| {
-            let mut green = pixels.clone();
-            green_plane(pixels, cfa, &mut green);
-            green
-        });
-        let plane = green.as_ref().unwrap_or(pixels);
-        let params = BackgroundParams { sites: Sites::All, ..BackgroundParams::default() };
-        let background =
-            Background::fit(plane, missing, &params, &mut BackgroundScratch::default()).ok()?;
-        let stars = StarParams::default();
-        let stars = detect(plane, missing, &background, &stars, &mut StarScratch::default());
-        let metrics = frame_metrics(plane, missing, &background, &stars);
-        Some(Self {
-            background: metrics.background,
-            noise: metrics.noise,
+        let fit = |plane: &Image<f32>, sites: Sites| {
+            let params = BackgroundParams { sites, ..BackgroundParams::default() };
+            Background::fit(plane, missing, &params, &mut BackgroundScratch::default()).ok()
+        };
+        let Some(cfa) = cfa else {
+            let background = fit(pixels, Sites::All)?;
+            return Some(Self::measured(pixels, missing, &background, &background, 0.0));
+        };
+        let mut green = Image::filled(pixels.shape(), 0.0);
+        green_plane(pixels, cfa, &mut green);
+        let smooth = fit(&green, Sites::All)?;
+        let samples = fit(pixels, Sites::Colour(cfa, Colour::Green))?;
+        Some(Self::measured(&green, missing, &smooth, &samples, GREEN_PLANE_VARIANCE))
+    }
+
+    /// Stars of `plane` above `background`, without what a blur of this variance added to their
+    /// width; sky and noise of `sky`.
+    fn measured(
+        plane: &Image<f32>,
+        missing: &Image<u8>,
+        background: &Background,
+        sky: &Background,
+        blur_variance_px2: f32,
+    ) -> Self {
+        let params = StarParams { blur_variance_px2, ..StarParams::default() };
+        let stars = detect(plane, missing, background, &params, &mut StarScratch::default());
+        let metrics = frame_metrics(plane, missing, background, &stars);
+        Self {
+            background: sky.median_level(),
+            noise: sky.median_noise(),
             n_stars: metrics.n_stars,
             fwhm_px: metrics.fwhm_px,
             roundness: metrics.roundness,
-        })
+        }
     }
 }
 
@@ -126,6 +141,7 @@ mod tests {
     use stillframe_image::Shape;
 
     use super::*;
+    use crate::simulate::{BurstOptions, DetectorKind, SimulatedBurst};
 
     #[test]
     fn missing_pixels_do_not_count() {
@@ -145,5 +161,26 @@ mod tests {
         let none = Image::filled(shape, mask::NO_DATA);
         let statistics = PlaneStatistics::of(&Image::filled(shape, 0.0), &none);
         assert_eq!((statistics.n_missing, statistics.values), (4, None));
+    }
+
+    #[test]
+    fn a_mosaic_has_the_stars_and_the_noise_of_the_same_frame_in_mono() {
+        let measured = |bayer: Option<CfaPattern>| {
+            let options = BurstOptions {
+                width: 480,
+                height: 320,
+                bayer,
+                detector: DetectorKind::Ideal,
+                ..BurstOptions::default()
+            };
+            let frame = SimulatedBurst::new(options).unwrap().light(0);
+            let missing = frame.image.map(|_| 0);
+            SkyStatistics::of(&frame.image.map(f32::from), &missing, bayer).unwrap()
+        };
+        let (mono, mosaic) = (measured(None), measured(Some(CfaPattern::Rggb)));
+        assert!(mono.n_stars > 20 && mosaic.n_stars > 20, "{mono:?} {mosaic:?}");
+        let ratio = mosaic.fwhm_px.unwrap() / mono.fwhm_px.unwrap();
+        assert!((0.9..1.1).contains(&ratio), "{mono:?} {mosaic:?}");
+        assert!((0.8..1.2).contains(&(mosaic.noise / mono.noise)), "{mono:?} {mosaic:?}");
     }
 }
