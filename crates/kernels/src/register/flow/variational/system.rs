@@ -119,9 +119,12 @@ pub(super) fn assemble<const ROBUST: bool>(
         };
         for l in 0..LANES {
             let is_inside = l >= first && l < end;
+            // One division for both; a diagonal of 0 moves nothing.
             let (du, dv) = (cell.ru.0[l], cell.rv.0[l]);
-            cell.ru.0[l] = if is_inside && du != 0.0 { omega / du } else { 0.0 };
-            cell.rv.0[l] = if is_inside && dv != 0.0 { omega / dv } else { 0.0 };
+            let product = du * dv;
+            let per_product = if is_inside && product != 0.0 { omega / product } else { 0.0 };
+            cell.ru.0[l] = per_product * dv;
+            cell.rv.0[l] = per_product * du;
         }
         cells[i] = cell;
     }
