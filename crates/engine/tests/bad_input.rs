@@ -160,7 +160,7 @@ fn no_usable_frame_at_all_is_one_clear_error() {
     // Sound files without a sky in them.
     for name in ["a.fits", "b.fits"] {
         let blank = Image::filled(Shape::new(48, 64), f32::NAN);
-        write_frame(&folder.path().join(name), &Default::default(), &blank);
+        write_frame(&folder.path().join(name), &Header::default(), &blank);
     }
     let error = refuse(&job);
     assert!(matches!(error, StackError::TooFewFrames { usable: 0, given: 2, .. }), "{error:?}");

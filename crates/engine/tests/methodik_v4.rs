@@ -1,14 +1,11 @@
 //! Tile-local registration and Methodik v4 on simulated bursts, judged by the simulator's truth.
-
-use std::num::NonZeroUsize;
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 use serde_json::Value;
 use stillframe_engine::image::{DisplacementField, Image, Point, Shape, Transform, Vec2};
 use stillframe_engine::io::Existing;
 use stillframe_engine::io::fits::{FitsSource, OpenOptions, ReadScratch};
-use stillframe_engine::recipe::{
-    FieldMethod, GaugeMethod, Preset, ReconstructionMethod, StackRecipe, WeightScheme,
-};
+use stillframe_engine::recipe::{FieldMethod, GaugeMethod, Preset, StackRecipe};
 use stillframe_engine::runtime::observe::Silent;
 use stillframe_engine::runtime::{Cancel, Resources};
 use stillframe_engine::simulate::{BurstOptions, DetectorKind, SimulatedBurst, write_burst};
@@ -167,14 +164,6 @@ impl Stacked {
         self.registration["frames"].as_array().unwrap().iter().map(one).collect()
     }
 
-    fn tiles(&self) -> &[Value] {
-        self.registration["tiles"].as_array().unwrap()
-    }
-
-    fn bits(&self) -> Vec<u32> {
-        self.planes.iter().flat_map(|p| p.pixels().iter().map(|v| v.to_bits())).collect()
-    }
-
     /// The first warning that holds `text`.
     fn warning(&self, text: &str) -> Option<&str> {
         let warnings = &self.outcome.report.warnings;
@@ -206,7 +195,11 @@ fn where_stars_are_few_tiles_find_the_local_distortion() {
         let mut recipe = StackRecipe::default();
         recipe.field.method = method;
         let stacked = scene.stack(recipe);
-        eprintln!("{method:?} {} {:?}", stacked.outcome.report.used(), stacked.outcome.report.warnings);
+        eprintln!(
+            "{method:?} {} {:?}",
+            stacked.outcome.report.used(),
+            stacked.outcome.report.warnings
+        );
         scene.registration_rms(&stacked)
     };
     let (gauge, stars) = (rms(FieldMethod::Off), rms(FieldMethod::Stars));

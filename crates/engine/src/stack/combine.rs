@@ -352,7 +352,7 @@ fn resample(
         (Resample::Drizzle { .. }, _) => resampler.drizzle.halo(geometry, &grid),
         (Resample::Warp { kernel }, ColourMode::Demosaic(_)) => kernel.halo() + DEMOSAIC_REACH,
         (Resample::Warp { kernel }, ColourMode::Mosaic(_)) => {
-            (kernel.halo() + GreenPlane::HALO).max(resampler.drizzle.halo(&geometry, &grid))
+            (kernel.halo() + GreenPlane::HALO).max(resampler.drizzle.halo(geometry, &grid))
         }
         (Resample::Warp { kernel }, ColourMode::Planes) => kernel.halo(),
     };
@@ -373,7 +373,7 @@ fn resample(
                     if spec.resample.sample_weights(spec.colour, colour.plane())
                         == SampleWeights::Equal
                     {
-                        resampler.green(spec, frame, slot, (&source, cfa), &geometry, rect);
+                        resampler.green(spec, frame, slot, (&source, cfa), geometry, rect);
                         continue;
                     }
                     let out = resampler.stacks[colour.plane()].frame_with_weights_mut(slot);

@@ -244,13 +244,12 @@ fn measure_all(
         let mut plain = spec.clone();
         plain.frames.iter_mut().for_each(|f| f.pixels.clone_from(&f.path));
         let name = if packed { "defects_packed" } else { "defects" };
-        let found = match run.stages.load(name, key) {
-            Some(found) => found,
-            None => {
-                let found = defects_from_lights(run, &Burst::open(plain)?)?;
-                run.save_stage(name, key, &found)?;
-                found
-            }
+        let found = if let Some(found) = run.stages.load(name, key) {
+            found
+        } else {
+            let found = defects_from_lights(run, &Burst::open(plain)?)?;
+            run.save_stage(name, key, &found)?;
+            found
         };
         let (hot, cold): (Vec<u32>, Vec<u32>) = found;
         merge_sorted(&mut spec.masters.hot, hot);

@@ -31,10 +31,10 @@ pub(super) fn copy(from: &Header, canvas: &Canvas, to: &mut Header) {
         if PER_PIXEL.contains(&key) {
             let Some(v) = from.real(key) else { continue };
             card.value = Value::Real(v * canvas.step);
-        } else if key.starts_with("CTYPE") {
-            if let Value::Text(t) = &mut card.value {
-                *t = t.replace("-SIP", "").replace("-TPV", "-TAN");
-            }
+        } else if key.starts_with("CTYPE")
+            && let Value::Text(t) = &mut card.value
+        {
+            *t = t.replace("-SIP", "").replace("-TPV", "-TAN");
         }
         if FIXED.contains(&key) || PER_PIXEL.contains(&key) || MATRIX.contains(&key) {
             to.cards.push(card);

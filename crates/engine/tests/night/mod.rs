@@ -246,7 +246,7 @@ pub(crate) fn write_frame(path: &Path, header: &Header, image: &Image<f32>) {
 /// SHA-256 of a file.
 pub(crate) fn sha256(path: &Path) -> String {
     let bytes = std::fs::read(path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
-    Sha256::digest(bytes).iter().map(|b| format!("{b:02x}")).collect()
+    Sha256::digest(bytes).iter().fold(String::new(), |hex, b| hex + &format!("{b:02x}"))
 }
 
 /// Digests of what a run must always write alike: the image with its maps, the report, the
