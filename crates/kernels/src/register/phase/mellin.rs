@@ -5,9 +5,10 @@ use stillframe_image::{Image, Point, Shape, Transform, Vec2, math};
 use super::correlation::Correlator;
 use super::log_polar::{angle_step, log_polar, radius_step};
 use super::reduced::{Reduced, full_from_reduced};
-use super::refinement::{Refined, refine};
+use super::refinement::{most_alike, refine};
 use super::window::{Frame, Taper};
 use super::{PhaseError, PhaseScratch};
+use crate::register::ecc::Warp;
 use crate::register::fft2::{Fft2Cache, Spectrum, fast_len};
 
 /// How an image lies on another.
@@ -33,11 +34,10 @@ const MAX_SCALE: f64 = 1.3;
 /// Band of the search, pixels of the reduced images.
 const SMOOTH_PX: f64 = 1.0;
 const FLATTEN_PX: f64 = 24.0;
-/// Candidates that are refined.
+/// Shifts that are tried for each rotation: the highest may be of two bright stars.
+const SHIFTS: usize = 3;
+/// Candidates that are refined, beside the two without a measured rotation.
 const REFINED: usize = 4;
-/// Part of the likeness that noise allows for, below which a result is not believed: seeing and a
-/// partial overlap take some of it, a wrong rotation takes most.
-const MIN_LIKENESS: f64 = 0.5;
 
 /// Rotation (any), scale (up to 1.3 either way) and shift `ref_from_frame` of an image of nebulae,
 /// a planet or anything with structure; not mirrored.
@@ -69,7 +69,10 @@ pub fn fourier_mellin(
     let reduced =
         (Reduced::new(reference, reference_mask, factor), Reduced::new(frame, frame_mask, factor));
     let candidates = search(&reduced.0, &reduced.1, &mut scratch.correlator, &mut scratch.fft)?;
-    let (found, aligned) = alike(&reduced.0, &reduced.1, &candidates, scratch)?;
+    let candidates: Vec<(FourierMellin, Transform)> =
+        candidates.into_iter().map(|c| (c, c.ref_from_frame)).collect();
+    let (found, aligned) =
+        most_alike(&reduced.0, &reduced.1, &candidates, Warp::Similarity, scratch)?;
     let scale = full_from_reduced(factor);
     let mut transform = scale * aligned * scale.inverse().unwrap_or(Transform::IDENTITY);
     let mut level = factor;
@@ -79,37 +82,12 @@ pub fn fourier_mellin(
         let inverse = scale.inverse().unwrap_or(Transform::IDENTITY);
         let r = Reduced::new(reference, reference_mask, level);
         let f = Reduced::new(frame, frame_mask, level);
-        let Some(better) = refine(&r, &f, &(inverse * transform * scale), scratch) else { break };
+        let start = inverse * transform * scale;
+        let Some(better) = refine(&r, &f, &start, Warp::Similarity, scratch) else { break };
         transform = scale * better.ref_from_frame * inverse;
     }
     let FourierMellin { confidence, significance, .. } = found;
     Ok(FourierMellin { ref_from_frame: transform, confidence, significance })
-}
-
-/// Of the candidates the one that makes the images most alike, and its transform refined.
-fn alike(
-    reference: &Reduced,
-    frame: &Reduced,
-    candidates: &[FourierMellin],
-    scratch: &mut PhaseScratch,
-) -> Result<(FourierMellin, Transform), PhaseError> {
-    let mut best: Option<(FourierMellin, Refined)> = None;
-    for candidate in candidates {
-        let Some(refined) = refine(reference, frame, &candidate.ref_from_frame, scratch) else {
-            continue;
-        };
-        if best.as_ref().is_none_or(|b| refined.correlation > b.1.correlation) {
-            best = Some((*candidate, refined));
-        }
-    }
-    let Some((candidate, refined)) = best else {
-        return Err(PhaseError::Unlike { correlation: 0.0, expected: 1.0 });
-    };
-    let Refined { correlation, expected, ref_from_frame } = refined;
-    if correlation < MIN_LIKENESS * expected {
-        return Err(PhaseError::Unlike { correlation, expected });
-    }
-    Ok((candidate, ref_from_frame))
 }
 
 /// Candidates on reduced images, the most significant first.
@@ -129,35 +107,43 @@ fn search(
     let middle = Vec2::new((longest as f64 - 1.0) / 2.0, (longest as f64 - 1.0) / 2.0);
     correlator.set_band(SMOOTH_PX, FLATTEN_PX);
     correlator.load(0, &r, &Taper::whole(r.shape(), 0.15), plane, fft)?;
-    let mut found: Vec<FourierMellin> = Vec::new();
+    // With its place in the order of the rotations: not turned comes first.
+    let mut found: Vec<(usize, FourierMellin)> = Vec::new();
     let mut failure = (0.0, 0.0);
-    for linear in linear {
+    for (place, linear) in linear.into_iter().enumerate() {
         let turned = frame.turned(&linear, plane);
         let Ok(turned) = turned.frame("frame") else { continue };
         if correlator.load(1, &turned, &Taper::whole(plane, 0.15), plane, fft).is_err() {
             continue;
         }
         correlator.correlate(fft);
-        let Some(&peak) = correlator.peaks(limit, 1).first() else { continue };
-        if peak.significance < correlator.needed() {
-            if peak.significance > failure.0 {
-                failure = (peak.significance, correlator.needed());
+        let needed = correlator.needed();
+        for peak in correlator.peaks(limit, SHIFTS) {
+            let significance = peak.significance;
+            if significance < needed {
+                if significance > failure.0 {
+                    failure = (significance, needed);
+                }
+                continue;
             }
-            continue;
+            let confidence = (significance / correlator.highest_apart_from(peak.shift)).max(1.0);
+            let ref_from_frame = Transform::translation(middle + peak.shift)
+                * linear
+                * Transform::translation(Point::default() - frame.centre());
+            found.push((place, FourierMellin { ref_from_frame, confidence, significance }));
         }
-        let next = correlator.highest_apart_from(peak.shift);
-        let ref_from_frame = Transform::translation(middle + peak.shift)
-            * linear
-            * Transform::translation(Point::default() - frame.centre());
-        let confidence = (peak.significance / next).max(1.0);
-        found.push(FourierMellin { ref_from_frame, confidence, significance: peak.significance });
     }
     if found.is_empty() {
         return Err(PhaseError::NotSignificant { significance: failure.0, needed: failure.1 });
     }
-    found.sort_by(|a, b| b.significance.total_cmp(&a.significance));
-    found.truncate(REFINED);
-    Ok(found)
+    found.sort_by(|a, b| b.1.significance.total_cmp(&a.1.significance));
+    let mut others = 0;
+    found.retain(|(place, _)| {
+        let is_unturned = *place < 2;
+        others += usize::from(!is_unturned);
+        is_unturned || others <= REFINED
+    });
+    Ok(found.into_iter().map(|(_, candidate)| candidate).collect())
 }
 
 /// Likely rotations and scales (`ref_from_frame` without shift), each with its half turn.
@@ -185,14 +171,14 @@ fn rotations(
     correlator.correlate(fft);
     let max_radii = math::ln(MAX_SCALE) / radius_step();
     let peaks = correlator.peaks(Vec2::new(a.width() as f64, max_radii), CANDIDATES);
-    let mut found = Vec::with_capacity(2 * peaks.len());
-    for peak in peaks {
-        // The reference's spectrum at (r, θ) is the frame's at (scale · r, θ − rotation).
-        let angle = peak.shift.dx * angle_step();
-        let scale = math::exp(-peak.shift.dy * radius_step());
-        for half_turn in [0.0, std::f64::consts::PI] {
-            found.push(Transform::similarity(scale, angle + half_turn, Vec2::default()));
-        }
-    }
-    Ok(found)
+    // The reference's spectrum at (r, θ) is the frame's at (scale · r, θ − rotation). Not turned
+    // at all is likely without any evidence.
+    let measured = peaks
+        .iter()
+        .map(|peak| (peak.shift.dx * angle_step(), math::exp(-peak.shift.dy * radius_step())));
+    let found = std::iter::once((0.0, 1.0)).chain(measured).flat_map(|(angle, scale)| {
+        [0.0, std::f64::consts::PI]
+            .map(|half_turn| Transform::similarity(scale, angle + half_turn, Vec2::default()))
+    });
+    Ok(found.collect())
 }

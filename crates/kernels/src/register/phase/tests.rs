@@ -1,11 +1,15 @@
-use stillframe_image::{Point, Rng, Transform, math};
+use stillframe_image::{Image, Point, Rng, Shape, Transform, math};
 
 use super::*;
 
 /// Clouds of many sizes, or a planet: anything smooth at any place.
+#[derive(Default)]
 struct Scene {
     blobs: Vec<(Point, f64, f64, f64)>,
 }
+
+/// Side of the cells in which blobs are looked up, pixels.
+const CELL: f64 = 40.0;
 
 impl Scene {
     /// Gaussians with scales from `small` to `large` pixels.
@@ -21,15 +25,19 @@ impl Scene {
         Self { blobs }
     }
 
-    fn brightness(&self, p: Point) -> f64 {
-        self.blobs
-            .iter()
-            .map(|(c, size, flat, height)| {
-                let d = p - *c;
-                let r2 = (d.dx * d.dx + d.dy * d.dy * flat) / (size * size);
-                if r2 < 40.0 { height * math::exp(-0.5 * r2) } else { 0.0 }
-            })
-            .sum()
+    /// The blobs that reach each cell of 30×30 cells from (−300, −300).
+    fn cells(&self) -> Vec<Vec<usize>> {
+        let mut cells = vec![Vec::new(); 900];
+        for (i, (p, size, flat, _)) in self.blobs.iter().enumerate() {
+            let index = |v: f64| (((v + 300.0) / CELL).max(0.0) as usize).min(29);
+            let (rx, ry) = (6.4 * size, 6.4 * size / flat.sqrt());
+            for y in index(p.y - ry)..=index(p.y + ry) {
+                for x in index(p.x - rx)..=index(p.x + rx) {
+                    cells[30 * y + x].push(i);
+                }
+            }
+        }
+        cells
     }
 
     /// Seen through `scene_from_image`.
@@ -41,9 +49,20 @@ impl Scene {
         seed: u64,
     ) -> Image<f32> {
         let mut rng = Rng::new(seed, 32, 0);
+        let cells = self.cells();
         Image::from_fn(shape, |x, y| {
             let p = *scene_from_image * Point::new(x as f64, y as f64);
-            (500.0 + self.brightness(p) + noise * rng.normal()) as f32
+            let index = |v: f64| (((v + 300.0) / CELL).max(0.0) as usize).min(29);
+            let light: f64 = cells[30 * index(p.y) + index(p.x)]
+                .iter()
+                .map(|&i| {
+                    let (c, size, flat, height) = self.blobs[i];
+                    let d = p - c;
+                    let r2 = (d.dx * d.dx + d.dy * d.dy * flat) / (size * size);
+                    if r2 < 40.0 { height * math::exp(-0.5 * r2) } else { 0.0 }
+                })
+                .sum();
+            (500.0 + light + noise * rng.normal()) as f32
         })
     }
 }
@@ -78,7 +97,7 @@ fn smooth_images_are_placed_to_a_fiftieth_of_a_pixel() {
 fn noise_masks_and_sizes_do_not_matter() {
     let mut scratch = PhaseScratch::default();
     for seed in 0..6 {
-        let scene = Scene::nebula(2.0, 30.0, 600, seed + 50);
+        let scene = Scene::nebula(2.0, 30.0, 2000, seed + 50);
         let truth = Vec2::new(-23.3, 31.8);
         let reference = scene.image(Shape::new(160, 220), &Transform::IDENTITY, 5.0, 2 * seed);
         let mut frame =
@@ -103,8 +122,8 @@ fn noise_masks_and_sizes_do_not_matter() {
 fn unrelated_images_are_refused() {
     let mut scratch = PhaseScratch::default();
     let params = PhaseParams::default();
-    let empty = Scene { blobs: Vec::new() };
-    for seed in 0..20 {
+    let empty = Scene::default();
+    for seed in 0..10 {
         let shape = Shape::new(100 + 7 * seed as usize, 180);
         let a = empty.image(shape, &Transform::IDENTITY, 5.0, 2 * seed);
         let b = empty.image(shape, &Transform::IDENTITY, 5.0, 2 * seed + 1);
@@ -112,6 +131,19 @@ fn unrelated_images_are_refused() {
         assert!(matches!(found, Err(PhaseError::NotSignificant { .. })), "{found:?}");
         let found = fourier_mellin(&a, &b, None, None, &mut scratch);
         assert!(matches!(found, Err(PhaseError::NotSignificant { .. })), "{found:?}");
+    }
+    // Each has one star that outshines all else: two such fit each other at one place.
+    for seed in 0..5 {
+        let mut a = Scene::nebula(1.2, 1.4, 2500, seed);
+        let mut b = Scene::nebula(1.2, 1.4, 2500, seed + 1000);
+        a.blobs.push((Point::new(60.0, 80.0), 1.3, 1.0, 800.0));
+        b.blobs.push((Point::new(140.0, 50.0), 1.3, 1.0, 800.0));
+        let shape = Shape::new(150, 200);
+        let a = a.image(shape, &Transform::IDENTITY, 3.0, seed);
+        let b = b.image(shape, &Transform::IDENTITY, 3.0, seed + 1);
+        let found = phase_correlate(&a, &b, None, None, &params, &mut scratch);
+        assert!(found.is_err(), "{found:?}");
+        assert!(fourier_mellin(&a, &b, None, None, &mut scratch).is_err());
     }
     let flat = Image::filled(Shape::new(50, 50), 3.0);
     let found = phase_correlate(&flat, &flat, None, None, &params, &mut scratch);
@@ -143,7 +175,7 @@ fn nebulae_are_turned_scaled_and_shifted_back() {
     let mut scratch = PhaseScratch::default();
     let shape = Shape::new(200, 240);
     let centre = Point::new(119.5, 99.5);
-    for seed in 0..12 {
+    for seed in 0..8 {
         let mut rng = Rng::new(seed, 34, 0);
         let scene = Scene::nebula(2.0, 30.0, 600, seed + 100);
         let angle = if seed % 3 == 0 { std::f64::consts::PI } else { rng.range(-3.1, 3.1) };

@@ -51,6 +51,16 @@ impl<'a> Frame<'a> {
         self.image.shape()
     }
 
+    /// The pixels, with holes filled.
+    pub(super) fn pixels(&self) -> &Image<f32> {
+        &self.image
+    }
+
+    /// Whether pixels were missing.
+    pub(super) fn has_holes(&self) -> bool {
+        matches!(self.image, Cow::Owned(_))
+    }
+
     pub(super) fn name(&self) -> &'static str {
         self.name
     }
@@ -114,7 +124,7 @@ fn filled(image: &Image<f32>, good: &[bool]) -> Image<f32> {
 }
 
 /// Sums over squares of side `2 · radius + 1`, cut at the border.
-fn box_sums(values: &[f64], shape: Shape, radius: usize) -> Vec<f64> {
+pub(super) fn box_sums(values: &[f64], shape: Shape, radius: usize) -> Vec<f64> {
     let (height, width) = (shape.height, shape.width);
     let mut rows = vec![0.0; values.len()];
     for y in 0..height {
