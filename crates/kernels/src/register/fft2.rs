@@ -17,13 +17,17 @@ use self::lanes::{LANES, LaneFft};
 pub fn fast_len(n: usize) -> usize {
     let is_fast = |mut m: usize| {
         for f in [2, 3, 5] {
-            while m % f == 0 {
+            while m.is_multiple_of(f) {
                 m /= f;
             }
         }
         m == 1
     };
-    (n.div_ceil(2).max(1)..).find(|&m| is_fast(m)).map_or(2, |m| 2 * m)
+    let mut half = n.div_ceil(2).max(1);
+    while !is_fast(half) {
+        half += 1;
+    }
+    2 * half
 }
 
 /// Fourier coefficients of a real image: those with a frequency along x of 0 to `width / 2`; the
@@ -69,15 +73,9 @@ impl Fft2 {
         self.shape.width / 2 + 1
     }
 
-    /// Frequency of row `ky` of a spectrum in cycles per pixel, in [-1/2, 1/2).
-    pub fn frequency_y(&self, ky: usize) -> f64 {
-        let h = self.shape.height;
-        (ky as f64 - if 2 * ky >= h { h as f64 } else { 0.0 }) / h as f64
-    }
-
-    /// Frequency of column `kx` of a spectrum in cycles per pixel, in [0, 1/2].
-    pub fn frequency_x(&self, kx: usize) -> f64 {
-        kx as f64 / self.shape.width as f64
+    /// Frequency number `k` of an axis of `length` pixels in cycles per pixel, in [-1/2, 1/2).
+    pub fn frequency(k: usize, length: usize) -> f64 {
+        (k as f64 - if 2 * k >= length { length as f64 } else { 0.0 }) / length as f64
     }
 
     /// `spectrum[k] = Σ image[p] · exp(−2πi k·p)`. O(n log n), no allocation but in `spectrum` when
@@ -286,9 +284,8 @@ mod tests {
     fn frequencies_are_those_of_the_rows_and_columns() {
         let fft = Fft2::new(Shape::new(8, 12));
         assert_eq!(fft.columns(), 7);
-        let all: Vec<f64> = (0..8).map(|k| fft.frequency_y(k)).collect();
+        let all: Vec<f64> = (0..8).map(|k| Fft2::frequency(k, 8)).collect();
         assert_eq!(all, [0.0, 0.125, 0.25, 0.375, -0.5, -0.375, -0.25, -0.125]);
-        assert_eq!(fft.frequency_x(6), 0.5);
         assert_eq!([1, 7, 11, 97, 1096, 1936].map(fast_len), [2, 8, 12, 100, 1152, 1944]);
     }
 

@@ -206,7 +206,7 @@ impl PatchReference {
         let (mut image, mut valid) = (reference.clone(), reference.clone());
         prepare("reference", reference, mask, params, &filter, (&mut image, &mut valid), scratch)?;
         let seeds = Seeds::new(&image, &valid, params.max_shift_px, &mut scratch.seed);
-        for (y, wy) in taper(shape.height).into_iter().enumerate() {
+        for (y, wy) in taper(shape.height).enumerate() {
             for (v, wx) in valid.row_mut(y).iter_mut().zip(taper(shape.width)) {
                 *v *= wx * wy;
             }

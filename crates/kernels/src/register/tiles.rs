@@ -146,8 +146,7 @@ fn spans(length: usize, side: usize, overlap: f64) -> Vec<(usize, usize)> {
     let shared = (side as f64 * overlap).ceil() as usize;
     let step = side - (shared + shared % 2);
     let last = even(length - side);
-    let mut spans: Vec<(usize, usize)> =
-        (0..).map(|i| i * step).take_while(|&start| start < last).map(|s| (s, side)).collect();
+    let mut spans: Vec<(usize, usize)> = (0..last).step_by(step).map(|s| (s, side)).collect();
     spans.push((last, length - last));
     spans
 }

@@ -1,4 +1,8 @@
 //! Eight complex transforms of one length, side by side.
+#![allow(
+    clippy::inline_always,
+    reason = "a part that is not inlined is not compiled for the wider instructions"
+)]
 
 use multiversion::multiversion;
 use stillframe_image::math;

@@ -31,7 +31,7 @@ fn check(grid: &TileGrid) {
     assert!(count.pixels().iter().all(|&c| c >= 1));
     for tile in grid.tiles() {
         assert_eq!((tile.rect.x % 2, tile.rect.y % 2), (0, 0));
-        if grid.shape().width % 2 == 0 && grid.shape().height % 2 == 0 {
+        if (grid.shape().width | grid.shape().height).is_multiple_of(2) {
             assert_eq!((tile.rect.width % 2, tile.rect.height % 2), (0, 0));
         }
         let all = tile.window().columns().iter().chain(tile.window().rows());
