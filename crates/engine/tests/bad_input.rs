@@ -12,6 +12,7 @@ use night::{
     Night, digests, read_frame, refuse, sha256, small, stack, stack_all, text, write_frame,
 };
 use stillframe_engine::compare::compare;
+use stillframe_engine::image::Header;
 use stillframe_engine::image::{Image, Shape};
 use stillframe_engine::recipe::{HotPixels, StackRecipe};
 use stillframe_engine::stack::{FrameOutcome, StackError, StackJob, StackOutcome, plan};
