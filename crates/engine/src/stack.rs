@@ -26,7 +26,6 @@ mod plan;
 mod reconstruct;
 mod report;
 mod requests;
-mod resume;
 mod run;
 mod synthetic;
 mod tile_gauge;
@@ -37,9 +36,9 @@ mod v4_weights;
 mod wcs_cards;
 mod weighing;
 mod weights;
-mod wire;
 mod worker;
 
+pub use crate::runner::PhaseRecord;
 pub use error::StackError;
 pub use pipeline::{StackOutcome, run};
 pub use plan::{StackPlan, plan};
@@ -47,5 +46,5 @@ pub use report::{
     FrameFigures, FrameGeometry, FrameOutcome, FrameReport, ResultFigures, StackReport,
     SyntheticGroup, SyntheticReport,
 };
-pub use run::{PhaseRecord, StackJob};
+pub use run::StackJob;
 pub use worker::{WorkerFailure, serve_worker};

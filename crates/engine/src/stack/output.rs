@@ -31,6 +31,7 @@ use super::run::{Run, StackJob};
 use super::synthetic::shares;
 use super::tile_pass::TileRegistration;
 use super::weights::effective_number;
+use crate::recipe::Recipe;
 
 /// The image that a run makes.
 pub(super) const IMAGE: &str = "stack.fits";

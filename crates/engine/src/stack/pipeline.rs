@@ -35,8 +35,7 @@ use super::photometry::{Member, WeightLattice, scales, skies};
 use super::reconstruct::{ReconstructTile, TileSources, reconstruct, tiles};
 use super::report::{FrameOutcome, StackReport};
 use super::requests;
-use super::resume::{StageKey, Stages};
-use super::run::{PhaseRecord, Run, StackJob, identity, resolve_lights};
+use super::run::{Run, StackJob, identity, resolve_lights};
 use super::synthetic::Synthetic;
 use super::tile_gauge::tile_gauge;
 use super::tile_pass::{
@@ -47,6 +46,8 @@ use crate::recipe::{
     self, Clamping, ColourMethod, FieldMethod, GaugeMethod, HotPixels, Kernel, Linearity,
     ReconstructionMethod, StackRecipe,
 };
+use crate::resume::{StageKey, Stages};
+use crate::runner::{PhaseRecord, Runner};
 
 /// What a run has made.
 #[derive(Debug)]
@@ -123,13 +124,17 @@ fn run_watched(
     let scratch = output::make_scratch(job)?;
     let mut run = Run {
         job,
-        observer,
-        cancel,
-        capabilities,
         stages: Stages::new(&job.output, job.resume),
-        scratch: scratch.path().to_path_buf(),
-        warnings: Vec::new(),
-        phases: Vec::new(),
+        runner: Runner {
+            observer,
+            cancel,
+            capabilities,
+            resources: &job.resources,
+            worker: job.worker.as_ref(),
+            scratch: scratch.path().to_path_buf(),
+            warnings: Vec::new(),
+            phases: Vec::new(),
+        },
     };
     let budget = Budget::resolve(job.resources.memory_bytes, &run.capabilities);
     observer.event(&Event::RunStart {
