@@ -4,8 +4,13 @@
 //! Pixels are handed over as `f32`, planar: `[frame][channel][row][column]`. 32-bit integers and
 //! 64-bit floats are rounded to `f32`, which holds whole numbers up to 2²⁴ exactly.
 
+mod axes;
+mod discover;
 mod error;
+mod hdf5;
 mod samples;
+mod sink;
+mod sniff;
 
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -15,7 +20,10 @@ use stillframe_image::Shape;
 pub use error::RecordingError;
 pub use samples::SampleType;
 
-use crate::Existing;
+use crate::error::ReadErrorKind;
+use crate::{Existing, limits};
+use hdf5::{Hdf5Sink, Stack};
+use sniff::FileKind;
 
 /// Everything known about a recording without its pixels.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -141,9 +149,58 @@ pub fn open(
     paths: &[PathBuf],
     options: &OpenOptions,
 ) -> Result<Box<dyn RecordingSource>, RecordingError> {
-    let _ = options;
     let path = paths.first().ok_or(RecordingError::Nothing)?;
-    Err(RecordingError::unsupported(path, "this kind of file", "HDF5, TIFF or MAT is needed"))
+    open_file(path, options)
+}
+
+fn open_file(
+    path: &Path,
+    options: &OpenOptions,
+) -> Result<Box<dyn RecordingSource>, RecordingError> {
+    Ok(match sniff::kind_of(path)? {
+        FileKind::Hdf5(counting) => Box::new(hdf5::Hdf5Source::open(path, counting, options)?),
+        FileKind::Tiff | FileKind::Mat => {
+            return Err(RecordingError::unsupported(path, "this kind of file", "HDF5 is needed"));
+        }
+    })
+}
+
+/// Most channels of a recording. Hyperspectral microscopes have some hundred.
+const MAX_CHANNELS: usize = 4096;
+
+/// Most frames: nine days at 1 kHz, with room.
+const MAX_FRAMES: usize = 1 << 30;
+
+fn check_info(path: &Path, info: &RecordingInfo) -> Result<(), RecordingError> {
+    let too_large = |what, found: usize, limit: u64| {
+        let kind = ReadErrorKind::TooLarge { what, found: found as u64, limit };
+        if found as u64 > limit { Err(RecordingError::read(path, kind)) } else { Ok(()) }
+    };
+    let Shape { height, width } = info.shape;
+    if info.frames == 0 || info.channels == 0 || info.shape.is_empty() {
+        let found = format!("{} frames of {height} × {width}", info.frames);
+        return Err(RecordingError::unsupported(path, found, "at least one pixel is needed"));
+    }
+    too_large("the number of rows", height, limits::MAX_SIDE)?;
+    too_large("the number of columns", width, limits::MAX_SIDE)?;
+    too_large("the number of pixels", info.shape.len(), limits::MAX_PIXELS)?;
+    too_large("the number of channels", info.channels, MAX_CHANNELS as u64)?;
+    too_large("the number of frames", info.frames, MAX_FRAMES as u64)
+}
+
+fn check_read(
+    info: &RecordingInfo,
+    frames: &Range<usize>,
+    out: &[f32],
+) -> Result<(), RecordingError> {
+    if frames.start > frames.end || frames.end > info.frames {
+        return Err(RecordingError::OutOfRange { frames: frames.clone(), found: info.frames });
+    }
+    let needed = frames.len() * info.frame_len();
+    if out.len() != needed {
+        return Err(RecordingError::BadBuffer { found: out.len(), needed: needed.to_string() });
+    }
+    Ok(())
 }
 
 /// Starts the files of a recording in `folder` (see [`RecordingFormat::file_names`]). `info.frames`
@@ -159,12 +216,7 @@ pub fn create(
     info: &RecordingInfo,
     existing: Existing,
 ) -> Result<Box<dyn RecordingSink>, RecordingError> {
-    let _ = (folder, stem, info, existing);
-    Err(RecordingError::CannotHold {
-        format: "this format",
-        found: format!("{format:?}"),
-        remedy: "choose another one",
-    })
+    begin(folder, stem, format, info, Start::New(existing))
 }
 
 /// Continues the files that [`create`] with the same arguments has begun, after their first
@@ -180,12 +232,11 @@ pub fn resume(
     info: &RecordingInfo,
     frames_done: usize,
 ) -> Result<Box<dyn RecordingSink>, RecordingError> {
-    let _ = (stem, format, info, frames_done);
-    Err(RecordingError::not_resumable(folder, "nothing was begun"))
+    begin(folder, stem, format, info, Start::After(frames_done))
 }
 
 /// Starts an HDF5 file of several stacks of frames × rows × columns, one dataset per name and
-/// channel of `info`; displacement fields are `["u", "v"]` in `f32`, valid masks `["idx"]` in `u8`
+/// channel of `info`: displacement fields are `["u", "v"]` in `f32`, valid masks `["idx"]` in `u8`
 /// with 0 and 255.
 ///
 /// # Errors
@@ -196,8 +247,7 @@ pub fn create_stack(
     info: &RecordingInfo,
     existing: Existing,
 ) -> Result<Box<dyn RecordingSink>, RecordingError> {
-    let _ = (names, info, existing);
-    Err(RecordingError::not_resumable(path, "nothing was begun"))
+    hdf5_sink(path, names, info, Stack::Plain, Start::New(existing))
 }
 
 /// Continues a file of [`create_stack`], as [`resume`].
@@ -210,6 +260,82 @@ pub fn resume_stack(
     info: &RecordingInfo,
     frames_done: usize,
 ) -> Result<Box<dyn RecordingSink>, RecordingError> {
-    let _ = (names, info, frames_done);
-    Err(RecordingError::not_resumable(path, "nothing was begun"))
+    hdf5_sink(path, names, info, Stack::Plain, Start::After(frames_done))
+}
+
+/// Writes columns of numbers, such as one per frame, as one-dimensional `float64` datasets of an
+/// HDF5 file; whole or not at all.
+///
+/// # Errors
+/// If the file exists and may not be replaced, or cannot be written.
+pub fn write_table(
+    path: &Path,
+    columns: &[(&str, &[f64])],
+    existing: Existing,
+) -> Result<(), RecordingError> {
+    hdf5::table(path, columns, existing)
+}
+
+/// How a sink begins.
+#[derive(Clone, Copy, Debug)]
+enum Start {
+    New(Existing),
+    After(usize),
+}
+
+fn begin(
+    folder: &Path,
+    stem: &str,
+    format: RecordingFormat,
+    info: &RecordingInfo,
+    start: Start,
+) -> Result<Box<dyn RecordingSink>, RecordingError> {
+    let names = format.file_names(stem, info.channels);
+    if format.is_multifile() {
+        let one = RecordingInfo { channels: 1, ..info.clone() };
+        let sinks = names.iter().map(|name| begin_file(&folder.join(name), format, &one, start));
+        let sinks = sinks.collect::<Result<_, _>>()?;
+        return Ok(Box::new(sink::Multifile { info: info.clone(), sinks }));
+    }
+    begin_file(&folder.join(&names[0]), format, info, start)
+}
+
+fn begin_file(
+    path: &Path,
+    format: RecordingFormat,
+    info: &RecordingInfo,
+    start: Start,
+) -> Result<Box<dyn RecordingSink>, RecordingError> {
+    use RecordingFormat as Format;
+    let numbered: Vec<String> = (1..=info.channels).map(|c| format!("ch{c}")).collect();
+    let numbered: Vec<&str> = numbered.iter().map(String::as_str).collect();
+    match format {
+        Format::Hdf5 | Format::MultifileHdf5 => {
+            hdf5_sink(path, &numbered, info, Stack::Recording, start)
+        }
+        Format::CaimanHdf5 => hdf5_sink(path, &["mov"], info, Stack::Recording, start),
+        Format::Tiff | Format::MultifileTiff | Format::Suite2pTiff => {
+            Err(RecordingError::CannotHold {
+                format: "TIFF",
+                found: "this recording".into(),
+                remedy: "choose HDF5",
+            })
+        }
+        Format::Mat | Format::MultifileMat => hdf5_sink(path, &numbered, info, Stack::Mat, start),
+    }
+}
+
+fn hdf5_sink(
+    path: &Path,
+    names: &[&str],
+    info: &RecordingInfo,
+    stack: Stack,
+    start: Start,
+) -> Result<Box<dyn RecordingSink>, RecordingError> {
+    let info = &RecordingInfo { channels: names.len(), ..info.clone() };
+    let names: Vec<String> = names.iter().map(|&n| n.into()).collect();
+    Ok(Box::new(match start {
+        Start::New(existing) => Hdf5Sink::create(path, &names, info, stack, existing)?,
+        Start::After(done) => Hdf5Sink::resume(path, &names, info, stack, done)?,
+    }))
 }
