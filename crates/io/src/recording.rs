@@ -11,6 +11,7 @@ mod hdf5;
 mod samples;
 mod sink;
 mod sniff;
+mod tiff;
 
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -24,6 +25,7 @@ use crate::error::ReadErrorKind;
 use crate::{Existing, limits};
 use hdf5::{Hdf5Sink, Stack};
 use sniff::FileKind;
+use tiff::TiffSink;
 
 /// Everything known about a recording without its pixels.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -159,7 +161,8 @@ fn open_file(
 ) -> Result<Box<dyn RecordingSource>, RecordingError> {
     Ok(match sniff::kind_of(path)? {
         FileKind::Hdf5(counting) => Box::new(hdf5::Hdf5Source::open(path, counting, options)?),
-        FileKind::Tiff | FileKind::Mat => {
+        FileKind::Tiff => Box::new(tiff::TiffSource::open(path, options)?),
+        FileKind::Mat => {
             return Err(RecordingError::unsupported(path, "this kind of file", "HDF5 is needed"));
         }
     })
@@ -314,13 +317,8 @@ fn begin_file(
             hdf5_sink(path, &numbered, info, Stack::Recording, start)
         }
         Format::CaimanHdf5 => hdf5_sink(path, &["mov"], info, Stack::Recording, start),
-        Format::Tiff | Format::MultifileTiff | Format::Suite2pTiff => {
-            Err(RecordingError::CannotHold {
-                format: "TIFF",
-                found: "this recording".into(),
-                remedy: "choose HDF5",
-            })
-        }
+        Format::Tiff | Format::MultifileTiff => tiff_sink(path, info, info.channels, start),
+        Format::Suite2pTiff => tiff_sink(path, info, 1, start),
         Format::Mat | Format::MultifileMat => hdf5_sink(path, &numbered, info, Stack::Mat, start),
     }
 }
@@ -337,5 +335,17 @@ fn hdf5_sink(
     Ok(Box::new(match start {
         Start::New(existing) => Hdf5Sink::create(path, &names, info, stack, existing)?,
         Start::After(done) => Hdf5Sink::resume(path, &names, info, stack, done)?,
+    }))
+}
+
+fn tiff_sink(
+    path: &Path,
+    info: &RecordingInfo,
+    samples: usize,
+    start: Start,
+) -> Result<Box<dyn RecordingSink>, RecordingError> {
+    Ok(Box::new(match start {
+        Start::New(existing) => TiffSink::create(path, info, samples, existing)?,
+        Start::After(done) => TiffSink::resume(path, info, samples, done)?,
     }))
 }
