@@ -29,7 +29,6 @@ mod reconstruct;
 mod registration;
 mod report;
 mod requests;
-mod resume;
 mod run;
 mod solve;
 mod synthetic;
@@ -41,9 +40,9 @@ mod v4_weights;
 mod wcs_cards;
 mod weighing;
 mod weights;
-mod wire;
 mod worker;
 
+pub use crate::runner::PhaseRecord;
 pub use error::StackError;
 pub use pipeline::{StackOutcome, run};
 pub use plan::{StackPlan, plan};
@@ -51,5 +50,5 @@ pub use report::{
     FrameFigures, FrameGeometry, FrameOutcome, FrameReport, ResultFigures, StackReport,
     SyntheticGroup, SyntheticReport,
 };
-pub use run::{PhaseRecord, StackJob};
+pub use run::StackJob;
 pub use worker::{WorkerFailure, serve_worker};

@@ -40,6 +40,7 @@ pub mod inputs;
 pub mod limits;
 mod positioned;
 pub mod preview;
+pub mod recording;
 pub mod sink;
 pub mod spool;
 

@@ -15,7 +15,7 @@ use stillframe_kernels::warp::{
 use super::burst::{Burst, DEFECT_REACH, FrameBuffer};
 use super::canvas::Canvas;
 use super::weights::WeightField;
-use super::wire;
+use crate::wire;
 
 /// How a frame's samples get onto the canvas.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]

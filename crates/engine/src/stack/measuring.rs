@@ -10,9 +10,9 @@ use super::measure::{FrameMeasure, MeasureSpec, Measured};
 use super::phases::MeasurePhase;
 use super::report::FrameOutcome;
 use super::requests;
-use super::resume::StageKey;
 use super::run::{Run, identity};
 use crate::recipe::{HotPixels, Linearity, StackRecipe};
+use crate::resume::StageKey;
 
 /// Stars that are kept of each frame of a burst of `n`: all frames together stay below a bound, so
 /// that memory does not grow with their number.

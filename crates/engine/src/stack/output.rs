@@ -32,6 +32,7 @@ use super::run::{Run, StackJob};
 use super::solve::Solved;
 use super::synthetic::shares;
 use super::weights::effective_number;
+use crate::recipe::Recipe;
 
 /// The image that a run makes.
 pub(super) const IMAGE: &str = "stack.fits";

@@ -24,9 +24,10 @@ use super::phases::CombinePhase;
 use super::reconstruct::reconstruct;
 use super::report::StackReport;
 use super::requests;
-use super::resume::Stages;
-use super::run::{PhaseRecord, Run, StackJob, resolve_lights};
+use super::run::{Run, StackJob, resolve_lights};
 use super::solve::solve;
+use crate::resume::Stages;
+use crate::runner::{PhaseRecord, Runner};
 
 /// What a run has made.
 #[derive(Debug)]
@@ -103,13 +104,17 @@ fn run_watched(
     let scratch = output::make_scratch(job)?;
     let mut run = Run {
         job,
-        observer,
-        cancel,
-        capabilities,
         stages: Stages::new(&job.output, job.resume),
-        scratch: scratch.path().to_path_buf(),
-        warnings: Vec::new(),
-        phases: Vec::new(),
+        runner: Runner {
+            observer,
+            cancel,
+            capabilities,
+            resources: &job.resources,
+            worker: job.worker.as_ref(),
+            scratch: scratch.path().to_path_buf(),
+            warnings: Vec::new(),
+            phases: Vec::new(),
+        },
     };
     let budget = Budget::resolve(job.resources.memory_bytes, &run.capabilities);
     observer.event(&Event::RunStart {

@@ -1,0 +1,398 @@
+//! The directory of a page: where its samples lie and how they are stored.
+
+use std::fs::File;
+
+use stillframe_image::Shape;
+
+use crate::error::ReadErrorKind as Fault;
+use crate::positioned::{read_exact, read_up_to};
+use crate::recording::samples::{ByteOrder, Kind, SampleType, Stored};
+
+/// Entries of a directory; more come from damage.
+const MAX_ENTRIES: u64 = 4096;
+
+/// Bytes of text that are looked at. OME-XML of long series has some megabytes; what is needed
+/// stands at its beginning.
+const MAX_TEXT: u64 = 1 << 20;
+
+/// Bytes read at first: most directories fit.
+const FIRST_READ: usize = 512;
+
+/// The compression of strips and tiles.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Compression {
+    None,
+    Lzw,
+    Deflate,
+    PackBits,
+    Other(u64),
+}
+
+/// A file and how its numbers are written.
+#[derive(Debug)]
+pub(super) struct TiffFile {
+    pub(super) file: File,
+    pub(super) len: u64,
+    pub(super) order: ByteOrder,
+    is_big: bool,
+    /// Position of the first directory.
+    pub(super) first: u64,
+}
+
+/// One page. Lengths in pixels.
+#[derive(Clone, Debug)]
+pub(super) struct Directory {
+    pub(super) shape: Shape,
+    pub(super) samples: usize,
+    bits: u64,
+    format: u64,
+    pub(super) compression: Compression,
+    pub(super) photometric: u64,
+    /// Whether each sample of a pixel has a plane of its own.
+    pub(super) is_planar: bool,
+    pub(super) predictor: u64,
+    fill_order: u64,
+    /// Whether it is a smaller copy of another page.
+    pub(super) is_reduced: bool,
+    /// Rows and columns of a strip or tile; a strip is as wide as the page.
+    pub(super) block: Shape,
+    offsets: Option<Entry>,
+    counts: Option<Entry>,
+    description: Option<Entry>,
+    software: Option<Entry>,
+    artist: Option<Entry>,
+    /// Position of the next directory, 0 for none.
+    pub(super) next: u64,
+}
+
+/// A field of a directory.
+#[derive(Clone, Copy, Debug)]
+struct Entry {
+    kind: u16,
+    count: u64,
+    /// The value, or its position in the file.
+    value: [u8; 8],
+}
+
+impl Entry {
+    fn item_bytes(&self) -> u64 {
+        match self.kind {
+            3 | 8 => 2,
+            4 | 9 | 11 | 13 => 4,
+            5 | 10 | 12 | 16 | 17 | 18 => 8,
+            _ => 1,
+        }
+    }
+}
+
+fn number(bytes: &[u8], order: ByteOrder) -> u64 {
+    let fold = |n, &b: &u8| n << 8 | u64::from(b);
+    match order {
+        ByteOrder::Little => bytes.iter().rev().fold(0, fold),
+        ByteOrder::Big => bytes.iter().fold(0, fold),
+    }
+}
+
+impl TiffFile {
+    pub(super) fn open(file: File) -> Result<Self, Fault> {
+        let len = file.metadata()?.len();
+        let mut head = [0; 16];
+        let found = read_up_to(&file, &mut head, 0)?;
+        let order = if head.starts_with(b"II") { ByteOrder::Little } else { ByteOrder::Big };
+        let is_big = number(&head[2..4], order) == 43;
+        let needed = if is_big { 16 } else { 8 };
+        if found < needed {
+            return Err(Fault::Truncated { found: len, needed: needed as u64 });
+        }
+        let first = number(if is_big { &head[8..16] } else { &head[4..8] }, order);
+        if is_big && number(&head[4..6], order) != 8 {
+            return Err(Fault::header("a BigTIFF file with positions of other than 8 bytes"));
+        }
+        if first == 0 {
+            return Err(Fault::NoImage { found: "a TIFF file without a page".into() });
+        }
+        Ok(Self { file, len, order, is_big, first })
+    }
+
+    fn read(&self, at: u64, len: u64) -> Result<Vec<u8>, Fault> {
+        let needed = at.saturating_add(len);
+        if needed > self.len {
+            return Err(Fault::Truncated { found: self.len, needed });
+        }
+        let mut bytes = vec![0; len as usize];
+        read_exact(&self.file, &mut bytes, at)?;
+        Ok(bytes)
+    }
+
+    /// The directory at a position.
+    pub(super) fn directory(&self, at: u64) -> Result<Directory, Fault> {
+        let (head, entry) = if self.is_big { (8, 20) } else { (2, 12) };
+        let mut bytes = self.read(at, self.len.saturating_sub(at).min(FIRST_READ as u64))?;
+        if bytes.len() < head {
+            return Err(Fault::Truncated {
+                found: self.len,
+                needed: at.saturating_add(head as u64),
+            });
+        }
+        let n = number(&bytes[..head], self.order);
+        if n == 0 || n > MAX_ENTRIES {
+            return Err(Fault::header(format!("the directory at byte {at} has {n} entries")));
+        }
+        let link = if self.is_big { 8 } else { 4 };
+        let needed = head + n as usize * entry + link;
+        if needed > bytes.len() {
+            bytes = self.read(at, needed as u64)?;
+        }
+        let entries = bytes[head..needed - link].chunks_exact(entry).map(|e| {
+            let mut value = [0; 8];
+            let (count, stored) = if self.is_big { e[4..].split_at(8) } else { e[4..].split_at(4) };
+            value[..stored.len()].copy_from_slice(stored);
+            let kind = number(&e[2..4], self.order) as u16;
+            (number(&e[..2], self.order), Entry { kind, count: number(count, self.order), value })
+        });
+        let next = number(&bytes[needed - link..needed], self.order);
+        self.page(at, entries, next)
+    }
+
+    fn page(
+        &self,
+        at: u64,
+        entries: impl Iterator<Item = (u64, Entry)>,
+        next: u64,
+    ) -> Result<Directory, Fault> {
+        let mut page = Directory {
+            shape: Shape::new(0, 0),
+            samples: 1,
+            bits: 1,
+            format: 1,
+            compression: Compression::None,
+            photometric: 1,
+            is_planar: false,
+            predictor: 1,
+            fill_order: 1,
+            is_reduced: false,
+            block: Shape::new(0, 0),
+            offsets: None,
+            counts: None,
+            description: None,
+            software: None,
+            artist: None,
+            next,
+        };
+        let mut rows_per_strip = u64::MAX;
+        for (tag, entry) in entries {
+            let first = || self.numbers(&entry, 1).map(|n| n.first().copied().unwrap_or(0));
+            match tag {
+                254 => page.is_reduced = first()? & 1 == 1,
+                256 => page.shape.width = first()? as usize,
+                257 => page.shape.height = first()? as usize,
+                258 => page.bits = self.all_equal(&entry, at, "bits per sample")?,
+                259 => {
+                    page.compression = match first()? {
+                        1 => Compression::None,
+                        5 => Compression::Lzw,
+                        8 | 32946 => Compression::Deflate,
+                        32773 => Compression::PackBits,
+                        other => Compression::Other(other),
+                    }
+                }
+                262 => page.photometric = first()?,
+                266 => page.fill_order = first()?,
+                270 if page.description.is_none() => page.description = Some(entry),
+                273 | 324 => page.offsets = Some(entry),
+                277 => page.samples = first()? as usize,
+                278 => rows_per_strip = first()?,
+                279 | 325 => page.counts = Some(entry),
+                284 => page.is_planar = first()? == 2,
+                305 => page.software = Some(entry),
+                315 => page.artist = Some(entry),
+                317 => page.predictor = first()?,
+                322 => page.block.width = first()? as usize,
+                323 => page.block.height = first()? as usize,
+                339 => page.format = self.all_equal(&entry, at, "number formats of samples")?,
+                _ => {}
+            }
+        }
+        if page.block.is_empty() {
+            let rows = rows_per_strip.clamp(1, page.shape.height.max(1) as u64) as usize;
+            page.block = Shape::new(rows, page.shape.width);
+        }
+        page.is_planar &= page.samples > 1;
+        Ok(page)
+    }
+
+    /// The numbers of an entry, at most `limit`.
+    fn numbers(&self, entry: &Entry, limit: u64) -> Result<Vec<u64>, Fault> {
+        let item = entry.item_bytes();
+        let count = entry.count.min(limit);
+        let inline = if self.is_big { 8 } else { 4 };
+        let bytes = if entry.count.saturating_mul(item) <= inline {
+            entry.value[..(count * item) as usize].to_vec()
+        } else {
+            self.read(self.position(entry), count.saturating_mul(item))?
+        };
+        Ok(bytes.chunks_exact(item as usize).map(|b| number(b, self.order)).collect())
+    }
+
+    fn position(&self, entry: &Entry) -> u64 {
+        number(&entry.value[..if self.is_big { 8 } else { 4 }], self.order)
+    }
+
+    /// The number that stands there for each sample of a pixel.
+    fn all_equal(&self, entry: &Entry, at: u64, what: &str) -> Result<u64, Fault> {
+        let numbers = self.numbers(entry, 1 << 16)?;
+        match numbers.first() {
+            Some(&first) if numbers.iter().all(|&n| n == first) => Ok(first),
+            _ => Err(Fault::UnsupportedLayout {
+                found: format!("the page at byte {at} with {what} {numbers:?}"),
+                needed: "equal ones are needed".into(),
+            }),
+        }
+    }
+
+    /// Positions and lengths of the strips or tiles, in order.
+    pub(super) fn blocks(&self, page: &Directory) -> Result<Vec<(u64, u64)>, Fault> {
+        let needed = page.blocks_per_plane() as u64 * page.planes() as u64;
+        let list = |entry: &Option<Entry>, what: &str| {
+            let entry = entry.ok_or_else(|| Fault::header(format!("a page without {what}")))?;
+            if entry.count < needed {
+                let found = entry.count;
+                return Err(Fault::header(format!("{found} {what}, {needed} are needed")));
+            }
+            self.numbers(&entry, needed)
+        };
+        let offsets = list(&page.offsets, "positions of strips or tiles")?;
+        let counts = if page.counts.is_none() && page.compression == Compression::None {
+            vec![page.block_bytes(page.block.height) as u64; offsets.len()]
+        } else {
+            list(&page.counts, "lengths of strips or tiles")?
+        };
+        for (&offset, &count) in offsets.iter().zip(&counts) {
+            let needed = offset.saturating_add(count);
+            if needed > self.len {
+                return Err(Fault::Truncated { found: self.len, needed });
+            }
+        }
+        Ok(offsets.into_iter().zip(counts).collect())
+    }
+
+    /// The texts that may say what the pages are: description, software, artist.
+    pub(super) fn texts(&self, page: &Directory) -> Result<[String; 3], Fault> {
+        let text = |entry: &Option<Entry>| {
+            let Some(entry) = entry.filter(|e| e.item_bytes() == 1) else {
+                return Ok(String::new());
+            };
+            let bytes = self.numbers(&entry, MAX_TEXT)?;
+            let bytes: Vec<u8> = bytes.into_iter().map(|b| b as u8).collect();
+            Ok::<_, Fault>(String::from_utf8_lossy(&bytes).trim_end_matches('\0').to_string())
+        };
+        Ok([text(&page.description)?, text(&page.software)?, text(&page.artist)?])
+    }
+}
+
+impl Directory {
+    /// How its samples are stored.
+    pub(super) fn stored(&self, order: ByteOrder) -> Result<Stored, Fault> {
+        let unsupported = |found: String, needed: &str| {
+            Err(Fault::UnsupportedLayout { found, needed: needed.into() })
+        };
+        let kind = match (self.bits, self.format) {
+            (8, 2) => Kind::I8,
+            (16, 2) => Kind::Plain(SampleType::I16),
+            (32, 2) => Kind::Plain(SampleType::I32),
+            (64, 2) => Kind::I64,
+            (32, 3) => Kind::Plain(SampleType::F32),
+            (64, 3) => Kind::Plain(SampleType::F64),
+            // 4: undefined.
+            (8, 1 | 4) => Kind::Plain(SampleType::U8),
+            (16, 1 | 4) => Kind::Plain(SampleType::U16),
+            (32, 1 | 4) => Kind::Plain(SampleType::U32),
+            (64, 1 | 4) => Kind::U64,
+            (bits, format) => {
+                let format = match format {
+                    2 => "signed integers",
+                    3 => "floats",
+                    1 | 4 => "unsigned integers",
+                    _ => "complex or other samples",
+                };
+                let found = format!("a TIFF of {bits}-bit {format}");
+                return unsupported(found, "8, 16, 32 or 64 bits (floats: 32 or 64) are needed");
+            }
+        };
+        if let Compression::Other(number) = self.compression {
+            let name = match number {
+                2..=4 => "fax",
+                6 | 7 => "JPEG",
+                33003 | 33005 | 34712 => "JPEG 2000",
+                34925 => "LZMA",
+                50000 | 34926 => "Zstandard",
+                50001 | 34927 => "WebP",
+                _ => "another",
+            };
+            let found = format!("a TIFF with {name} compression (number {number})");
+            return unsupported(found, "save it uncompressed, or with LZW, Deflate or PackBits");
+        }
+        if self.photometric == 6 || self.photometric > 8 || self.fill_order == 2 {
+            let (p, f) = (self.photometric, self.fill_order);
+            let found = format!("a TIFF with colour model {p} and bit order {f}");
+            return unsupported(found, "grey, RGB or separate channels are needed");
+        }
+        Ok(Stored { kind, order })
+    }
+
+    /// Whether frames of both can follow each other.
+    pub(super) fn matches(&self, other: &Self) -> bool {
+        self.shape == other.shape
+            && self.samples == other.samples
+            && self.bits == other.bits
+            && self.format == other.format
+            && self.is_planar == other.is_planar
+    }
+
+    pub(super) fn sample_bytes(&self) -> usize {
+        self.bits as usize / 8
+    }
+
+    /// Planes that are stored one after another.
+    pub(super) fn planes(&self) -> usize {
+        if self.is_planar { self.samples } else { 1 }
+    }
+
+    /// Samples of a pixel that lie side by side.
+    pub(super) fn chunky(&self) -> usize {
+        if self.is_planar { 1 } else { self.samples }
+    }
+
+    pub(super) fn blocks_per_plane(&self) -> usize {
+        self.blocks_across() * self.shape.height.div_ceil(self.block.height.max(1))
+    }
+
+    pub(super) fn blocks_across(&self) -> usize {
+        self.shape.width.div_ceil(self.block.width.max(1))
+    }
+
+    /// Bytes of a strip or tile of this many rows, unpacked.
+    pub(super) fn block_bytes(&self, rows: usize) -> usize {
+        rows * self.block.width * self.chunky() * self.sample_bytes()
+    }
+
+    pub(super) fn bytes(&self) -> u64 {
+        (self.shape.len() * self.samples * self.sample_bytes()) as u64
+    }
+
+    /// Where the page begins if its samples lie in one piece, uncompressed, in order.
+    pub(super) fn one_piece(&self, blocks: &[(u64, u64)]) -> Option<u64> {
+        let is_plain = self.compression == Compression::None
+            && self.predictor == 1
+            && self.block.width == self.shape.width;
+        let mut end = blocks.first()?.0;
+        for &(offset, count) in blocks {
+            if offset != end {
+                return None;
+            }
+            end += count;
+        }
+        let start = blocks[0].0;
+        (is_plain && end - start >= self.bytes()).then_some(start)
+    }
+}
