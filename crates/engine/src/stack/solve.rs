@@ -203,7 +203,8 @@ impl Plane {
         let place = members.iter().position(|&i| i == reference).unwrap_or(0);
         let centre =
             Point::new(0.5 * (shape.width as f64 - 1.0), 0.5 * (shape.height as f64 - 1.0));
-        let is_gauged = recipe.gauge.method != GaugeMethod::None;
+        // One frame is its own mean, to the last bit: its border is not to be lost to rounding.
+        let is_gauged = recipe.gauge.method != GaugeMethod::None && frames.len() > 1;
         let joint = is_gauged.then(|| mean_geometry(frames, place, centre));
         let ref_from_frame: Vec<Transform> = match &joint {
             Some(joint) => joint.ref_from_frame.clone(),
