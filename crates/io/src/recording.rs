@@ -7,7 +7,9 @@
 mod axes;
 mod discover;
 mod error;
+mod files;
 mod hdf5;
+mod mat;
 mod samples;
 mod sink;
 mod sniff;
@@ -24,6 +26,7 @@ pub use samples::SampleType;
 use crate::error::ReadErrorKind;
 use crate::{Existing, limits};
 use hdf5::{Hdf5Sink, Stack};
+use mat::MatSink;
 use sniff::FileKind;
 use tiff::TiffSink;
 
@@ -151,8 +154,11 @@ pub fn open(
     paths: &[PathBuf],
     options: &OpenOptions,
 ) -> Result<Box<dyn RecordingSource>, RecordingError> {
-    let path = paths.first().ok_or(RecordingError::Nothing)?;
-    open_file(path, options)
+    let first = paths.first().ok_or(RecordingError::Nothing)?;
+    if paths.len() == 1 && first.is_dir() {
+        return files::open(&files::in_folder(first)?, options);
+    }
+    files::open(paths, options)
 }
 
 fn open_file(
@@ -162,9 +168,7 @@ fn open_file(
     Ok(match sniff::kind_of(path)? {
         FileKind::Hdf5(counting) => Box::new(hdf5::Hdf5Source::open(path, counting, options)?),
         FileKind::Tiff => Box::new(tiff::TiffSource::open(path, options)?),
-        FileKind::Mat => {
-            return Err(RecordingError::unsupported(path, "this kind of file", "HDF5 is needed"));
-        }
+        FileKind::Mat => Box::new(mat::MatSource::open(path, options)?),
     })
 }
 
@@ -319,6 +323,10 @@ fn begin_file(
         Format::CaimanHdf5 => hdf5_sink(path, &["mov"], info, Stack::Recording, start),
         Format::Tiff | Format::MultifileTiff => tiff_sink(path, info, info.channels, start),
         Format::Suite2pTiff => tiff_sink(path, info, 1, start),
+        Format::Mat | Format::MultifileMat if mat::fits_v5(info) => Ok(Box::new(match start {
+            Start::New(existing) => MatSink::create(path, info, existing)?,
+            Start::After(done) => MatSink::resume(path, info, done)?,
+        })),
         Format::Mat | Format::MultifileMat => hdf5_sink(path, &numbered, info, Stack::Mat, start),
     }
 }

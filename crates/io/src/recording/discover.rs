@@ -75,7 +75,8 @@ pub(super) fn channel_number(name: &str) -> Option<(String, u64)> {
 }
 
 fn numbered(candidates: &[Candidate]) -> Option<Vec<usize>> {
-    let mut groups: BTreeMap<(String, &[usize]), Vec<(u64, usize)>> = BTreeMap::new();
+    // Number and position of the members of each prefix and shape.
+    let mut groups = BTreeMap::<_, Vec<(u64, usize)>>::new();
     for (i, candidate) in candidates.iter().enumerate() {
         if let Some((prefix, number)) = channel_number(&candidate.name) {
             groups.entry((prefix, &candidate.dims)).or_default().push((number, i));

@@ -13,6 +13,9 @@ use crate::positioned::{read_exact, write_all};
 /// Children of a node: fixed for files with a version 0 superblock.
 const CHILDREN: usize = 64;
 
+/// More levels than any number of frames needs.
+const MAX_LEVELS: usize = 11;
+
 /// Bytes of a key: size of the chunk, filters, and its offset along frames, rows, columns, bytes.
 const KEY_BYTES: usize = 8 + 8 * 4;
 
@@ -46,7 +49,7 @@ impl Index {
     }
 
     fn levels(self) -> usize {
-        (0..).find(|&l| nodes(self.capacity, l) == 1).map_or(1, |l| l + 1)
+        1 + (0..MAX_LEVELS).take_while(|&l| nodes(self.capacity, l) > 1).count()
     }
 
     fn node(self, level: usize, i: usize) -> u64 {

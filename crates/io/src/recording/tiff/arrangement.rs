@@ -239,7 +239,10 @@ mod tests {
         let ome = "<?xml?><OME><Image><Pixels DimensionOrder=\"XYZCT\" SizeC='2' SizeT=\"5\" \
                    SizeX=\"9\" SizeZ=\"3\"><TiffData/></Pixels></Image></OME>";
         assert_eq!(read(ome), stack([2, 3, 5], [Z, C, T]));
-        assert_eq!(read("{\"shape\": [7, 2, 4, 5], \"axes\": \"TCYX\"}"), stack([2, 1, 7], czt));
+        assert_eq!(
+            read("{\"shape\": [7, 2, 4, 5], \"axes\": \"TCYX\"}"),
+            stack([2, 1, 7], [C, T, Z])
+        );
         assert_eq!(read("{\"shape\": [7, 4, 5]}"), stack([1, 1, 7], czt));
         assert_eq!(read("SI.hChannels.channelSave = [1;3]\n"), Stated::Interleaved(2));
         assert_eq!(read("scanimage.SI.hChannels.channelsSave = 1"), Stated::Interleaved(1));
