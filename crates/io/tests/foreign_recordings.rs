@@ -9,7 +9,7 @@ use stillframe_image::Shape;
 use stillframe_io::Existing;
 use stillframe_io::recording::{
     OpenOptions, RecordingFormat, RecordingInfo, RecordingSource, SampleType, create, create_stack,
-    open, write_table,
+    open, write_npy, write_table,
 };
 
 fn data(name: &str) -> PathBuf {
@@ -176,7 +176,7 @@ fn messages_name_what_was_found_and_the_remedy() {
 fn try_all(path: &Path, options: &OpenOptions) {
     let Ok(source) = open(&[path.to_path_buf()], options) else { return };
     let info = source.info();
-    let n = info.frames.min(1 + (4 << 20) / info.frame_len());
+    let n = info.frames.min((16 << 20) / info.frame_len());
     let _ = source.read(0..n, &mut vec![0.0; n * info.frame_len()]);
 }
 
@@ -338,6 +338,8 @@ with h5py.File(folder + "/unknown_v73.mat") as f:
     assert (f["ch2"][()].transpose(0, 2, 1) == v[:, 1]).all()
 with h5py.File(folder + "/statistics.h5") as f:
     assert list(f["mean_disp"][()]) == [1.5, 2.5] and f["none"].shape == (0,)
+reference = numpy.load(folder + "/reference_frame.npy")
+assert reference.dtype == "float64" and (reference == numpy.arange(6).reshape(3, 2) / 2).all()
 # What libhdf5 finds well formed it can also go on with.
 with h5py.File(folder + "/uint16_Hdf5.hdf5", "r+") as f:
     f["ch1"].resize(200, 0)
@@ -394,6 +396,8 @@ fn other_programs_read_what_we_write() {
     }
     let columns: [(&str, &[f64]); 2] = [("mean_disp", &[1.5, 2.5]), ("none", &[])];
     write_table(&path("statistics.h5"), &columns, Existing::Refuse).unwrap();
+    let reference = [0.0, 0.5, 1.0, 1.5, 2.0, 2.5];
+    write_npy(&path("reference_frame.npy"), &[3, 2], &reference, Existing::Refuse).unwrap();
     let output = Command::new(python).args(["-c", CHECK]).arg(folder.path()).output().unwrap();
     let text = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{text}");

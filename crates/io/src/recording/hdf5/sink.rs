@@ -215,12 +215,12 @@ impl Hdf5Sink {
         self.buffer.clear();
         let (shape, sample) = (self.info.shape, self.info.sample);
         if self.stack != Stack::Mat {
-            return encode(frames.iter().copied(), sample, &mut self.buffer);
+            return encode(frames.iter().copied(), frames.len(), sample, &mut self.buffer);
         }
         for channel in frames.chunks_exact(shape.len()) {
             let columns =
                 (0..shape.width).flat_map(|x| channel[x..].iter().step_by(shape.width).copied());
-            encode(columns, sample, &mut self.buffer);
+            encode(columns, shape.len(), sample, &mut self.buffer);
         }
     }
 }

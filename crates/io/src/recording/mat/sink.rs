@@ -184,7 +184,7 @@ impl RecordingSink for MatSink {
                 self.buffer.clear();
                 let columns = (0..shape.width)
                     .flat_map(|x| channel[x..].iter().step_by(shape.width).copied());
-                encode(columns, self.info.sample, &mut self.buffer);
+                encode(columns, shape.len(), self.info.sample, &mut self.buffer);
                 write_all(&self.file, &self.buffer, self.frame_at(c, self.done))
                     .map_err(|e| RecordingError::write(&self.path, e))?;
             }

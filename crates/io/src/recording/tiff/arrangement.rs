@@ -138,9 +138,9 @@ fn ome(text: &str) -> Option<Stated> {
     let pixels = &text[text.find("<Pixels")?..];
     let pixels = &pixels[..pixels.find('>')?];
     let value = |key: &str| {
-        let start = pixels.find(&format!(" {key}="))? + key.len() + 2;
-        let quote = pixels[start..].chars().next()?;
-        pixels[start + 1..].split(quote).next()
+        let text = &pixels[pixels.find(&format!(" {key}="))? + key.len() + 2..];
+        let quote = text.chars().next()?;
+        text[quote.len_utf8()..].split(quote).next()
     };
     let size = |key| value(key).and_then(|v| v.trim().parse::<usize>().ok()).filter(|&n| n > 0);
     let order = axes(value("DimensionOrder")?.strip_prefix("XY")?.chars())?;

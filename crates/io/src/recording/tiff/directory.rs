@@ -5,6 +5,7 @@ use std::fs::File;
 use stillframe_image::Shape;
 
 use crate::error::ReadErrorKind as Fault;
+use crate::limits::MAX_SIDE;
 use crate::positioned::{read_exact, read_up_to};
 use crate::recording::samples::{ByteOrder, Kind, SampleType, Stored};
 
@@ -216,6 +217,12 @@ impl TiffFile {
         if page.block.is_empty() {
             let rows = rows_per_strip.clamp(1, page.shape.height.max(1) as u64) as usize;
             page.block = Shape::new(rows, page.shape.width);
+        }
+        if page.block.width.max(page.block.height) as u64 > MAX_SIDE {
+            return Err(Fault::header(format!(
+                "the page at byte {at} has tiles of {}",
+                page.block
+            )));
         }
         page.is_planar &= page.samples > 1;
         Ok(page)
