@@ -5,8 +5,11 @@
 pub mod compare;
 pub mod inspect;
 pub mod recipe;
+mod resume;
+mod runner;
 pub mod simulate;
 pub mod stack;
+mod wire;
 
 pub use stillframe_image as image;
 pub use stillframe_io as io;

@@ -17,13 +17,14 @@ mod set;
 mod stack;
 mod template;
 
+pub use canonical::Recipe;
 pub use combine::{
     AutoSkipRecipe, ColourMethod, ColourRecipe, Combination, DrizzleRecipe, NormalizationRecipe,
     ReconstructionMethod, ReconstructionRecipe, RejectionMethod, RejectionRecipe, ScaleMethod,
     SkyMethod, SyntheticRecipe, SyntheticWeighting, WeightScheme, WeightsRecipe,
 };
 pub use file::{
-    FileResources, RecipeFile, RecipeFormat, STRICT_PARALLEL_TILES, Strictness, schema,
+    FileOf, FileResources, RecipeFile, RecipeFormat, STRICT_PARALLEL_TILES, Strictness, schema,
 };
 pub use frames::{
     BayerInput, CalibrationRecipe, DarkScaling, GatesRecipe, HotPixels, InputRecipe, Linearity,

@@ -8,6 +8,7 @@
 mod burst;
 mod calibration;
 mod canvas;
+mod choices;
 mod clusters;
 mod combine;
 mod error;
@@ -18,16 +19,18 @@ mod light;
 mod local_metrics;
 mod masters;
 mod measure;
+mod measuring;
 mod output;
 mod phases;
 mod photometry;
 mod pipeline;
 mod plan;
 mod reconstruct;
+mod registration;
 mod report;
 mod requests;
-mod resume;
 mod run;
+mod solve;
 mod synthetic;
 mod tile_gauge;
 mod tile_pass;
@@ -37,9 +40,9 @@ mod v4_weights;
 mod wcs_cards;
 mod weighing;
 mod weights;
-mod wire;
 mod worker;
 
+pub use crate::runner::PhaseRecord;
 pub use error::StackError;
 pub use pipeline::{StackOutcome, run};
 pub use plan::{StackPlan, plan};
@@ -47,5 +50,5 @@ pub use report::{
     FrameFigures, FrameGeometry, FrameOutcome, FrameReport, ResultFigures, StackReport,
     SyntheticGroup, SyntheticReport,
 };
-pub use run::{PhaseRecord, StackJob};
+pub use run::StackJob;
 pub use worker::{WorkerFailure, serve_worker};

@@ -5,7 +5,8 @@ use std::path::Path;
 use anyhow::{Context, anyhow};
 use stillframe_engine::io::{Existing, write_file};
 use stillframe_engine::recipe::{
-    Note, RecipeFile, RecipeFormat, Strictness, import_tile_compile, schema, template,
+    Note, Recipe, RecipeFile, RecipeFormat, StackRecipe, Strictness, import_tile_compile, schema,
+    template,
 };
 use stillframe_engine::runtime::Capabilities;
 
@@ -43,7 +44,7 @@ fn check(args: &RecipeCheckArgs) -> CommandResult {
 }
 
 fn print_schema() -> CommandResult {
-    let text = serde_json::to_string_pretty(&schema())?;
+    let text = serde_json::to_string_pretty(&schema::<StackRecipe>())?;
     output::print(&(text + "\n"))?;
     Ok(ExitStatus::Done)
 }

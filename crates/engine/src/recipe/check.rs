@@ -2,25 +2,10 @@
 
 use serde_json::Value;
 
-use super::canonical::tree;
 use super::geometry::Temporal;
-use super::keys::{Key, Kind, Range};
-use super::problem::{Problem, RecipeError};
+use super::keys::{Key, Kind, List, Range};
+use super::problem::Problem;
 use super::stack::StackRecipe;
-
-impl StackRecipe {
-    /// Checks every value against its range, and the values against each other.
-    ///
-    /// # Errors
-    /// [`RecipeError::Invalid`] with all problems.
-    pub fn validate(&self) -> Result<(), RecipeError> {
-        let value = tree(self);
-        let mut problems = Vec::new();
-        check(&Key::root::<Self>(), &value, &mut problems);
-        conflicts(self, &mut problems);
-        RecipeError::unless_empty(problems)
-    }
-}
 
 /// Adds what is wrong with `value` as the value of `key`: unknown keys, wrong types, values out of
 /// range.
@@ -59,8 +44,19 @@ fn fits(kind: &Kind, value: &Value) -> bool {
         (Kind::Number(range) | Kind::Choice { or: Some(range), .. }, Value::Number(_)) => {
             number_fits(range, value)
         }
+        (Kind::List(list) | Kind::Choice { list: Some(list), .. }, Value::Array(items)) => {
+            list_fits(list, items)
+        }
+        (Kind::Text, Value::String(_)) => true,
         _ => false,
     }
+}
+
+fn list_fits(list: &List, items: &[Value]) -> bool {
+    let number = |item: &Value| item.is_number() && number_fits(&list.item, item);
+    items.len() >= list.min
+        && list.max.is_none_or(|max| items.len() <= max)
+        && items.iter().all(number)
 }
 
 fn number_fits(range: &Range, value: &Value) -> bool {
@@ -69,7 +65,7 @@ fn number_fits(range: &Range, value: &Value) -> bool {
 }
 
 /// Adds the values of `recipe` that exclude each other.
-fn conflicts(recipe: &StackRecipe, problems: &mut Vec<Problem>) {
+pub(super) fn conflicts(recipe: &StackRecipe, problems: &mut Vec<Problem>) {
     let mut unless = |holds: bool, keys: &str, reason: String| {
         if !holds {
             problems.push(Problem::Conflict { keys: keys.to_owned(), reason });
@@ -126,6 +122,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::recipe::{Recipe, RecipeError};
 
     fn problems(value: &Value) -> Vec<String> {
         let mut problems = Vec::new();

@@ -7,6 +7,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use super::canonical::Recipe;
 use super::check::check;
 use super::keys::{Key, Kind, inline_schema};
 use super::problem::{Problem, RecipeError};
@@ -16,14 +17,17 @@ use super::stack::StackRecipe;
 /// Above this many parallel tiles a strict check fails: disks are saturated long before.
 pub const STRICT_PARALLEL_TILES: usize = 16;
 
-/// What a recipe file holds.
+/// What a recipe file of a pipeline holds.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct RecipeFile {
+pub struct FileOf<R: Recipe> {
     /// Everything that may change a bit of the result.
-    pub recipe: StackRecipe,
+    pub recipe: R,
     /// What only changes time and memory; never hashed.
-    pub resources: FileResources,
+    pub resources: R::Resources,
 }
+
+/// A recipe file of `stack`.
+pub type RecipeFile = FileOf<StackRecipe>;
 
 /// Resources that a recipe file may name. They change time and memory, no bit of the result, and
 /// are not part of the recipe's hash.
@@ -90,7 +94,7 @@ impl RecipeFormat {
     }
 }
 
-impl RecipeFile {
+impl<R: Recipe> FileOf<R> {
     /// The recipe of the file `path` (the default recipe without one) with the overrides `sets`
     /// (`key.path=value`) applied in order.
     ///
@@ -119,7 +123,7 @@ impl RecipeFile {
     /// # Ok::<(), stillframe_engine::recipe::RecipeError>(())
     /// ```
     pub fn parse(text: &str, format: RecipeFormat, sets: &[String]) -> Result<Self, RecipeError> {
-        let keys = file_keys();
+        let keys = file_keys::<R>();
         let mut value = format.parse(text)?;
         let mut problems = Vec::new();
         check(&keys, &value, &mut problems);
@@ -145,7 +149,9 @@ impl RecipeFile {
             .unwrap_or_else(|| Value::Object(Map::new()));
         Ok(Self { recipe: read_checked(value)?, resources: read_checked(resources)? })
     }
+}
 
+impl RecipeFile {
     /// Checks the recipe, and the resources against this machine.
     ///
     /// # Errors
@@ -179,25 +185,28 @@ pub(crate) fn read_checked<T: DeserializeOwned>(value: Value) -> Result<T, Recip
     })
 }
 
-/// The keys of a recipe file: those of the recipe, then `resources`.
-pub(crate) fn file_keys() -> Key {
-    let mut root = Key::root::<StackRecipe>();
-    if let Kind::Section(keys) = &mut root.kind {
-        keys.push(Key::from_schema("resources".to_owned(), &inline_schema::<FileResources>()));
+/// The keys of a recipe file: those of the recipe, then `resources` if there are any.
+pub(crate) fn file_keys<R: Recipe>() -> Key {
+    let mut root = Key::root::<R>();
+    let resources = Key::from_schema("resources".to_owned(), &inline_schema::<R::Resources>());
+    if let (Kind::Section(keys), false) = (&mut root.kind, resources.keys().is_empty()) {
+        keys.push(resources);
     }
     root
 }
 
 /// The JSON schema (draft 2020-12) of recipe files, for editors and other programs.
-pub fn schema() -> Value {
-    let mut schema = inline_schema::<StackRecipe>();
-    let mut resources = inline_schema::<FileResources>();
+pub fn schema<R: Recipe>() -> Value {
+    let mut schema = inline_schema::<R>();
+    let mut resources = inline_schema::<R::Resources>();
     if let Some(map) = resources.as_object_mut() {
         map.remove("$schema");
         map.remove("title");
     }
-    schema["title"] = Value::from("stillframe stack recipe");
-    schema["properties"]["resources"] = resources;
+    schema["title"] = Value::from(format!("stillframe {} recipe", R::PIPELINE));
+    if resources["properties"].is_object() {
+        schema["properties"]["resources"] = resources;
+    }
     schema
 }
 
@@ -279,7 +288,7 @@ mod tests {
             })
         };
         match &key.kind {
-            Kind::Section(_) => None,
+            Kind::Section(_) | Kind::Text | Kind::List(_) => None,
             Kind::Flag => Some((key.default != true).to_string()),
             Kind::Number(range) => number(range).map(|v| v.to_string()),
             Kind::Choice { or: Some(range), .. } => number(range).map(|v| v.to_string()),
@@ -291,7 +300,7 @@ mod tests {
 
     #[test]
     fn every_key_can_be_set_changes_the_hash_and_survives_writing() {
-        let keys = file_keys();
+        let keys = file_keys::<StackRecipe>();
         let mut set = 0;
         for path in keys.paths() {
             let key = keys.find(path).unwrap();
@@ -314,8 +323,8 @@ mod tests {
 
     #[test]
     fn the_schema_knows_every_key() {
-        let schema = schema();
-        for key in file_keys().keys() {
+        let schema = schema::<StackRecipe>();
+        for key in file_keys::<StackRecipe>().keys() {
             assert!(schema["properties"][key.name()].is_object(), "{}", key.path);
         }
         assert_eq!(schema["additionalProperties"], Value::Bool(false));

@@ -8,7 +8,7 @@ mod translate;
 
 use serde_json::Value;
 
-use super::canonical::tree;
+use super::canonical::{Recipe, tree};
 use super::file::{FileResources, RecipeFile, RecipeFormat, STRICT_PARALLEL_TILES, read_checked};
 use super::geometry::GaugeMethod;
 use super::keys::Key;

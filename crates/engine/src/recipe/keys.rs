@@ -33,8 +33,21 @@ pub(crate) enum Kind {
     Flag,
     /// A number.
     Number(Range),
-    /// One of these words (each with its description), or, if `or` is given, a number.
-    Choice { words: Vec<(String, String)>, or: Option<Range> },
+    /// Any text.
+    Text,
+    /// Numbers.
+    List(List),
+    /// One of these words (each with its description), or, if `or` is given, a number, or, if `list`
+    /// is given, numbers.
+    Choice { words: Vec<(String, String)>, or: Option<Range>, list: Option<List> },
+}
+
+/// Numbers, and how many.
+#[derive(Clone, Debug)]
+pub(crate) struct List {
+    pub(crate) item: Range,
+    pub(crate) min: usize,
+    pub(crate) max: Option<usize>,
 }
 
 /// Which numbers are allowed.
@@ -74,6 +87,10 @@ impl Key {
             choice(choices)
         } else if types.contains(&"boolean") {
             Kind::Flag
+        } else if types.contains(&"array") {
+            Kind::List(List::from_schema(schema))
+        } else if types.contains(&"string") {
+            Kind::Text
         } else {
             Kind::Number(Range::from_schema(schema))
         };
@@ -133,9 +150,12 @@ impl Key {
             }
             Kind::Flag => "true or false".to_owned(),
             Kind::Number(range) => range.needed(),
-            Kind::Choice { words, or } => {
+            Kind::Text => "a text".to_owned(),
+            Kind::List(list) => list.needed(),
+            Kind::Choice { words, or, list } => {
                 let mut names: Vec<String> = words.iter().map(|(word, _)| word.clone()).collect();
                 names.extend(or.as_ref().map(Range::needed));
+                names.extend(list.as_ref().map(List::needed));
                 format!("one of {}", names.join(", "))
             }
         };
@@ -163,7 +183,35 @@ fn choice(choices: &[Value]) -> Kind {
             .iter()
             .filter_map(|c| Some((text(c, "const")?, text(c, "description").unwrap_or_default())))
             .collect(),
-        or: choices.iter().find(|c| c.get("const").is_none()).map(Range::from_schema),
+        or: choices.iter().find(|c| is_of(c, &["number", "integer"])).map(Range::from_schema),
+        list: choices.iter().find(|c| is_of(c, &["array"])).map(List::from_schema),
+    }
+}
+
+/// Whether the schema is of one of these types.
+fn is_of(schema: &Value, types: &[&str]) -> bool {
+    schema.get("type").and_then(Value::as_str).is_some_and(|t| types.contains(&t))
+}
+
+impl List {
+    fn from_schema(schema: &Value) -> Self {
+        let count = |key: &str| schema.get(key).and_then(Value::as_u64).map(|n| n as usize);
+        Self {
+            item: Range::from_schema(&schema["items"]),
+            min: count("minItems").unwrap_or(0),
+            max: count("maxItems"),
+        }
+    }
+
+    pub(crate) fn needed(&self) -> String {
+        let item = self.item.needed();
+        let count = match (self.min, self.max) {
+            (min, Some(max)) if min == max => format!("{min} values"),
+            (0, None) => "any number of values".to_owned(),
+            (min, None) => format!("at least {min} values"),
+            (min, Some(max)) => format!("{min} to {max} values"),
+        };
+        format!("a list of {count}, each {item}")
     }
 }
 
@@ -221,7 +269,7 @@ mod tests {
         for path in root.paths() {
             let key = root.find(path).unwrap();
             assert!(key.description.len() > 8, "{path} has no description");
-            if let Kind::Choice { words, or } = &key.kind {
+            if let Kind::Choice { words, or, .. } = &key.kind {
                 assert!(words.len() + usize::from(or.is_some()) > 1, "{path}");
                 assert!(words.iter().all(|(_, d)| !d.is_empty()), "{path}");
             }

@@ -40,10 +40,21 @@ fn typed(key: &Key, word: &str) -> Value {
     let read = match &key.kind {
         _ if key.optional && word == "null" => Some(Value::Null),
         Kind::Flag => word.parse::<bool>().ok().map(Value::from),
+        Kind::Choice { list: Some(_), .. } if word.contains([',', '[']) => numbers(word, number),
+        Kind::List(_) => numbers(word, number),
         Kind::Number(_) | Kind::Choice { or: Some(_), .. } => number(word),
-        Kind::Choice { .. } | Kind::Section(_) => None,
+        Kind::Choice { .. } | Kind::Section(_) | Kind::Text => None,
     };
     read.unwrap_or_else(|| Value::from(word))
+}
+
+/// Numbers between commas, with or without brackets around them.
+fn numbers(word: &str, number: impl Fn(&str) -> Option<Value>) -> Option<Value> {
+    let inner = word.strip_prefix('[').and_then(|w| w.strip_suffix(']')).unwrap_or(word).trim();
+    if inner.is_empty() {
+        return Some(Value::Array(Vec::new()));
+    }
+    inner.split(',').map(|w| number(w.trim())).collect::<Option<Vec<_>>>().map(Value::Array)
 }
 
 /// Sets the value at `path`, making the sections above it where they are missing.
@@ -63,10 +74,12 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::recipe::StackRecipe;
     use crate::recipe::file::file_keys;
 
     fn set(value: &mut Value, text: &str) -> String {
-        apply_set(&file_keys(), value, text).map_or_else(|e| e.to_string(), |()| String::new())
+        apply_set(&file_keys::<StackRecipe>(), value, text)
+            .map_or_else(|e| e.to_string(), |()| String::new())
     }
 
     #[test]

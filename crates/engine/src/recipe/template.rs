@@ -4,8 +4,8 @@ use std::fmt::Write as _;
 
 use serde_json::Value;
 
-use super::canonical::tree;
-use super::file::{RecipeFile, file_keys};
+use super::canonical::{Recipe, tree};
+use super::file::{FileOf, RecipeFile, file_keys};
 use super::keys::{Key, Kind};
 use super::preset::Preset;
 
@@ -24,17 +24,21 @@ pub fn template(preset: Preset, physical_cores: usize) -> String {
     file.to_commented_yaml(&title)
 }
 
-impl RecipeFile {
+impl<R: Recipe> FileOf<R> {
     /// The file as YAML with every key, its meaning, range and default in comments, under `title`.
     pub fn to_commented_yaml(&self, title: &str) -> String {
         let mut text = String::new();
-        comment(&mut text, 0, "", &format!("stillframe stack recipe. {title}"));
-        let leave_out = "A key that is left out has its default. Everything but `resources` may \
-                         change the result, and is kept in its header.";
-        comment(&mut text, 0, "", leave_out);
+        comment(&mut text, 0, "", &format!("stillframe {} recipe. {title}", R::PIPELINE));
+        let keys = file_keys::<R>();
+        comment(&mut text, 0, "", "A key that is left out has its default.");
         let mut value = tree(&self.recipe);
-        value["resources"] = tree(&self.resources);
-        section(&mut text, &file_keys(), &value, 0);
+        if keys.find("resources").is_some() {
+            let kept =
+                "Everything but `resources` may change the result, and is kept in its header.";
+            comment(&mut text, 0, "", kept);
+            value["resources"] = tree(&self.resources);
+        }
+        section(&mut text, &keys, &value, 0);
         text
     }
 }
@@ -74,7 +78,11 @@ fn explain(text: &mut String, key: &Key, indent: usize) {
             let needed = capitalised(&range.needed());
             let _ = write!(words, " {needed}{or_null}; default {}.", scalar(&key.default));
         }
-        Kind::Flag | Kind::Choice { .. } => {
+        Kind::List(list) => {
+            let needed = capitalised(&list.needed());
+            let _ = write!(words, " {needed}; default {}.", scalar(&key.default));
+        }
+        Kind::Flag | Kind::Text | Kind::Choice { .. } => {
             let _ = write!(words, " Default {}.", scalar(&key.default));
         }
     }
@@ -94,9 +102,17 @@ fn capitalised(words: &str) -> String {
 /// A value of a key that is no section, as YAML 1.2 reads it back.
 fn scalar(value: &Value) -> String {
     match value {
-        Value::String(word) => word.clone(),
+        Value::String(word) if is_plain(word) => word.clone(),
         other => other.to_string(),
     }
+}
+
+/// Whether YAML reads `word` as itself without quotes.
+fn is_plain(word: &str) -> bool {
+    let is_safe = |c: char| c.is_ascii_alphanumeric() || "_-./".contains(c);
+    word.starts_with(|c: char| c.is_ascii_alphabetic())
+        && word.chars().all(is_safe)
+        && !matches!(word, "true" | "false" | "null")
 }
 
 /// Comment lines broken between words; lines after the first are indented by two more blanks
@@ -130,7 +146,7 @@ fn comment(text: &mut String, indent: usize, lead: &str, words: &str) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::recipe::{DrizzleRecipe, RecipeFormat, Strictness};
+    use crate::recipe::{DrizzleRecipe, RecipeFormat, StackRecipe, Strictness};
 
     #[test]
     fn every_template_loads_as_its_preset() {
@@ -147,7 +163,8 @@ mod tests {
     #[test]
     fn every_key_is_written_and_explained() {
         let text = template(Preset::Default, 8);
-        for path in file_keys().paths().iter().filter(|p| !p.starts_with("drizzle.")) {
+        for path in file_keys::<StackRecipe>().paths().iter().filter(|p| !p.starts_with("drizzle."))
+        {
             let name = path.rsplit('.').next().unwrap();
             assert!(text.contains(&format!("{name}:")), "{path}");
         }

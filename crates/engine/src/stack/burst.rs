@@ -9,7 +9,7 @@ use stillframe_io::fits::{BayerOverride, FileBuffer, FitsSource, OpenOptions, Re
 use stillframe_kernels::ops::calibrate::{DarkRows, MasterRows, calibrate_rows};
 use stillframe_kernels::ops::defects::{DefectMap, Defects};
 
-use super::wire;
+use crate::wire;
 
 /// How far around a rectangle pixels must be read so that a defect inside it is replaced from the
 /// same neighbours whatever the rectangle.

@@ -10,8 +10,8 @@ use stillframe_io::fits::{BayerOverride, FitsSource, OpenOptions, ReadScratch};
 use stillframe_kernels::combine::{ClippedMean, Rejection, RejectionMethod};
 
 use super::error::StackError;
-use super::wire;
 use crate::recipe::{CalibrationRecipe, DarkScaling};
+use crate::wire;
 
 /// What a calibration frame is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -1,9 +1,7 @@
 //! The heavy phases of a stack, as units that any executor can run.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 
-use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use stillframe_runtime::ordered::Need;
 use stillframe_runtime::phase::{DecodeError, Phase};
@@ -15,6 +13,7 @@ use super::masters::{self, MasterScratch, MasterSpec, work_master};
 use super::measure::{FrameMeasure, MeasureScratch, MeasureSpec, measure};
 use super::reconstruct::{self, ReconstructTile};
 use super::tiles::{TileResult, TileScratch, TilesSpec, work_tile};
+use crate::runner::{encode_into, read_spec};
 use stillframe_image::Rect;
 use stillframe_io::fits::FitsSource;
 
@@ -27,23 +26,6 @@ enum Job {
     Local { burst: PathBuf, spec: PathBuf },
     Combine { burst: PathBuf, spec: PathBuf },
     Reconstruct { burst: PathBuf, combine: PathBuf, tiles: PathBuf },
-}
-
-/// Writes a specification for worker processes.
-///
-/// # Errors
-/// If the scratch folder cannot be written.
-pub(super) fn write_spec<T: Serialize>(path: &Path, spec: &T) -> std::io::Result<()> {
-    fs::write(path, postcard::to_stdvec(spec).map_err(std::io::Error::other)?)
-}
-
-fn read_spec<T: DeserializeOwned>(path: &Path) -> Result<T, DecodeError> {
-    Ok(postcard::from_bytes(&fs::read(path)?)?)
-}
-
-fn encode_into<T: Serialize>(value: &T, bytes: &mut Vec<u8>) {
-    let encoded = postcard::to_stdvec(value).expect("results are plain data");
-    bytes.extend_from_slice(&encoded);
 }
 
 fn job_bytes(job: &Job) -> Option<Vec<u8>> {

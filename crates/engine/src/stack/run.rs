@@ -1,25 +1,23 @@
 //! A stack from the first file to the last byte.
 
+use std::ops::{Deref, DerefMut};
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 use stillframe_io::fits::FitsSource;
 use stillframe_io::inputs::Inputs as Found;
-use stillframe_runtime::cancel::Cancel;
-use stillframe_runtime::capabilities::Capabilities;
 use stillframe_runtime::executor::{ExecutorKind, WorkerCommand};
-use stillframe_runtime::observe::{Event, Observer};
-use stillframe_runtime::ordered::{Lanes, OrderedError};
-use stillframe_runtime::phase::{Achieved, Context, Phase, UnitResult, run_phase};
-use stillframe_runtime::plan::{ParallelPlan, PhaseRequest, Resources, plan};
+use stillframe_runtime::ordered::Lanes;
+use stillframe_runtime::phase::{Phase, UnitResult};
+use stillframe_runtime::plan::{ParallelPlan, PhaseRequest, Resources};
 
 use super::error::StackError;
 use super::light::LightPhases;
 use super::masters::Kind;
 use super::output;
-use super::phases::write_spec;
-use super::resume::{StageKey, Stages};
 use crate::recipe::StackRecipe;
+use crate::resume::{StageKey, Stages};
+use crate::runner::{PhaseFailure, Runner};
 
 /// What is to be stacked, into what, how, and with what.
 #[derive(Clone, Debug)]
@@ -48,38 +46,28 @@ pub struct StackJob {
     pub worker: Option<WorkerCommand>,
 }
 
-/// A plan that was made and what came of it.
-#[derive(Clone, Debug, Serialize)]
-pub struct PhaseRecord {
-    /// Name of the phase.
-    pub phase: String,
-    /// Its plan.
-    pub plan: ParallelPlan,
-    /// What was achieved.
-    pub achieved: Achieved,
-}
-
 /// State of a run that all its steps share.
 pub(super) struct Run<'a> {
     pub(super) job: &'a StackJob,
-    pub(super) observer: &'a dyn Observer,
-    pub(super) cancel: &'a Cancel,
-    pub(super) capabilities: Capabilities,
     pub(super) stages: Stages,
-    pub(super) scratch: PathBuf,
-    pub(super) warnings: Vec<String>,
-    pub(super) phases: Vec<PhaseRecord>,
+    pub(super) runner: Runner<'a>,
+}
+
+impl<'a> Deref for Run<'a> {
+    type Target = Runner<'a>;
+
+    fn deref(&self) -> &Runner<'a> {
+        &self.runner
+    }
+}
+
+impl<'a> DerefMut for Run<'a> {
+    fn deref_mut(&mut self) -> &mut Runner<'a> {
+        &mut self.runner
+    }
 }
 
 impl Run<'_> {
-    /// Records that something is done differently from what was asked.
-    pub(super) fn warn(&mut self, message: String) {
-        if !self.warnings.contains(&message) {
-            self.observer.event(&Event::warning(message.clone()));
-            self.warnings.push(message);
-        }
-    }
-
     /// The loop for small work between the passes.
     pub(super) fn light(&self) -> LightPhases<'_> {
         let sequential = self.job.resources.executor == Some(ExecutorKind::Sequential);
@@ -94,7 +82,7 @@ impl Run<'_> {
 
     /// The plan of a heavy phase.
     pub(super) fn plan(&self, request: &PhaseRequest) -> Result<ParallelPlan, StackError> {
-        Ok(plan(request, &self.job.resources, &self.capabilities)?)
+        Ok(self.runner.plan(request)?)
     }
 
     /// Writes the specification of a phase for worker processes, if there will be any.
@@ -104,13 +92,8 @@ impl Run<'_> {
         name: &str,
         spec: &impl Serialize,
     ) -> Result<Option<PathBuf>, StackError> {
-        if plan.executor != ExecutorKind::Processes {
-            return Ok(None);
-        }
-        let path = self.scratch.join(format!("{name}.spec"));
-        write_spec(&path, spec)
-            .map_err(|e| StackError::Output { path: path.clone(), reason: e.to_string() })?;
-        Ok(Some(path))
+        let written = self.runner.spec_file(plan, name, spec);
+        written.map_err(|(path, e)| StackError::Output { path, reason: e.to_string() })
     }
 
     /// Runs a heavy phase and records plan and achievement.
@@ -120,31 +103,11 @@ impl Run<'_> {
         plan: &ParallelPlan,
         commit: impl FnMut(usize, UnitResult<P::Output>) -> Result<(), StackError>,
     ) -> Result<(), StackError> {
-        let scratch = self.scratch.clone();
-        let context = Context {
-            observer: self.observer,
-            cancel: self.cancel,
-            worker: self.job.worker.as_ref(),
-            scratch: &scratch,
-        };
-        let achieved = run_phase(phase, plan, &context, commit).map_err(|e| match e {
-            OrderedError::Commit { source, .. } => source,
-            OrderedError::Interrupted { .. } => StackError::Interrupted,
-            other => StackError::Internal(other.to_string()),
-        })?;
-        if achieved.repeated_units > 0 {
-            self.warn(format!(
-                "{}: {} unit(s) were run again because a worker process died",
-                phase.name(),
-                achieved.repeated_units
-            ));
-        }
-        self.phases.push(PhaseRecord {
-            phase: phase.name().to_owned(),
-            plan: plan.clone(),
-            achieved,
-        });
-        Ok(())
+        self.runner.run_phase(phase, plan, commit).map_err(|e| match e {
+            PhaseFailure::Commit(error) => error,
+            PhaseFailure::Interrupted => StackError::Interrupted,
+            PhaseFailure::Internal(message) => StackError::Internal(message),
+        })
     }
 
     /// Stores a finished stage; a full disk is no reason to lose the run.
