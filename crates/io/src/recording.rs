@@ -122,6 +122,22 @@ pub struct OpenOptions {
     pub dimension_ordering: Option<[usize; 3]>,
 }
 
+impl OpenOptions {
+    /// Refuses an option that says nothing about this kind of file.
+    fn check(&self, path: &Path, kind: FileKind) -> Result<(), RecordingError> {
+        let is_tiff = kind == FileKind::Tiff;
+        let stray = match self {
+            Self { dataset_names, .. } if is_tiff && !dataset_names.is_empty() => "dataset_names",
+            Self { dimension_ordering: Some(_), .. } if is_tiff => "dimension_ordering",
+            Self { deinterleave: Some(_), .. } if !is_tiff => "deinterleave",
+            _ => return Ok(()),
+        };
+        let needed = if is_tiff { "HDF5 and MAT files" } else { "TIFF files" };
+        let found = format!("this file with the option {stray}");
+        Err(RecordingError::unsupported(path, found, format!("the option is for {needed}")))
+    }
+}
+
 /// A recording that is being written. Batches are appended in order; at any moment, also when the
 /// process is killed, other programs find a sound file with all frames up to the last
 /// [`RecordingSink::sync`], or a few more. (MAT v5: with zeros for the frames to come.)
@@ -168,7 +184,9 @@ fn open_file(
     path: &Path,
     options: &OpenOptions,
 ) -> Result<Box<dyn RecordingSource>, RecordingError> {
-    Ok(match sniff::kind_of(path)? {
+    let kind = sniff::kind_of(path)?;
+    options.check(path, kind)?;
+    Ok(match kind {
         FileKind::Hdf5(counting) => Box::new(hdf5::Hdf5Source::open(path, counting, options)?),
         FileKind::Tiff => Box::new(tiff::TiffSource::open(path, options)?),
         FileKind::Mat => Box::new(mat::MatSource::open(path, options)?),

@@ -163,6 +163,16 @@ fn messages_name_what_was_found_and_the_remedy() {
     assert!(message("a.mat", b"old").contains("-v7"));
     assert!(message("c.tif", &[0; 2000]).contains("zeros"));
     assert!(message("d.txt", b"hello").contains("HDF5, TIFF or MAT"));
+    let stray =
+        |name: &str, options: &OpenOptions| open(&[data(name)], options).err().unwrap().to_string();
+    let pages = OpenOptions { deinterleave: Some(2), ..none() };
+    assert!(stray("h5_mov_u16.h5", &pages).contains("deinterleave"));
+    assert!(stray("mat5_f64.mat", &pages).contains("deinterleave"));
+    assert!(stray("tif_pages_u16.tif", &ordering([1, 2, 0])).contains("dimension_ordering"));
+    assert!(stray("h5_data_4d_f32.h5", &ordering([1, 2, 0])).contains("three axes"));
+    assert!(stray("h5_mov_u16.h5", &ordering([1, 1, 0])).contains("each once"));
+    let named = OpenOptions { dataset_names: vec!["ch1".into()], ..none() };
+    assert!(stray("tif_pages_u16.tif", &named).contains("dataset_names"));
     let nothing = open(&[], &none()).err().unwrap().to_string();
     assert!(nothing.contains("no recording is named"));
     let empty = open(&[folder.path().join("none")], &none()).err().unwrap().to_string();

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use stillframe_image::Shape;
 use stillframe_io::Existing;
@@ -248,6 +249,42 @@ fn stacks_and_tables_are_datasets() {
     let bytes = std::fs::read(&table).unwrap();
     assert!(bytes.windows(9).any(|w| w == b"mean_disp"));
     assert!(bytes.ends_with(&2.5_f64.to_le_bytes()));
+}
+
+#[test]
+fn whoever_looks_at_a_growing_file_sees_what_was_synced() {
+    for format in [RecordingFormat::Hdf5, RecordingFormat::Tiff, RecordingFormat::Mat] {
+        let info = info(600, 2, SampleType::U16);
+        let (pixels, frame) = (pixels(&info), info.frame_len());
+        let folder = tempfile::tempdir().unwrap();
+        let mut sink = create(folder.path(), "out", format, &info, Existing::Refuse).unwrap();
+        sink.append(&pixels[..frame]).unwrap();
+        sink.sync().unwrap();
+        let (synced, looks) = (AtomicUsize::new(1), AtomicUsize::new(0));
+        std::thread::scope(|scope| {
+            let reader = scope.spawn(|| {
+                while synced.load(Ordering::SeqCst) < 600 {
+                    let known = synced.load(Ordering::SeqCst);
+                    // Between two reads of a header the writer may have gone on: an error is right.
+                    let Ok(source) = reopen(folder.path(), format, 2) else { continue };
+                    let mut out = vec![f32::NAN; known * frame];
+                    source.read(0..known, &mut out).unwrap();
+                    assert!(out == pixels[..known * frame], "{format:?} after {known}");
+                    looks.fetch_add(1, Ordering::SeqCst);
+                }
+            });
+            for done in 1..600 {
+                sink.append(&pixels[done * frame..(done + 1) * frame]).unwrap();
+                sink.sync().unwrap();
+                synced.store(done + 1, Ordering::SeqCst);
+                while done == 300 && looks.load(Ordering::SeqCst) == 0 && !reader.is_finished() {
+                    std::thread::yield_now();
+                }
+            }
+            sink.finish().unwrap();
+        });
+        assert!(looks.load(Ordering::SeqCst) > 0, "{format:?}");
+    }
 }
 
 #[test]

@@ -193,7 +193,8 @@ fn find_parts(
             Counting::Hdf5 => dataset.attr("dimension_ordering").ok()?.read_numeric_as().ok(),
             Counting::Matlab => None,
         };
-        let axes = Axes::of(path, &name, &dims, counting, ordering(options, own()))?;
+        let stated = ordering(path, dims.len(), options, own())?;
+        let axes = Axes::of(path, &name, &dims, counting, stated)?;
         let chunk = dataset.chunk_dims().unwrap_or_else(|| vec![1; dims.len()]);
         let chunk_bytes = chunk.iter().fold(stored.bytes(), |n, &d| n.saturating_mul(d)) as u64;
         if chunk.len() < dims.len() || chunk_bytes > MAX_CHUNK_BYTES {

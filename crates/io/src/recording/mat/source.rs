@@ -100,7 +100,7 @@ impl Channel {
             // MATLAB drops the last axis of a single frame.
             dims.insert(0, 1);
         }
-        let stated = ordering(options, None);
+        let stated = ordering(path, dims.len(), options, None)?;
         let axes = Axes::of(path, &variable.name, &dims, Counting::Matlab, stated)?;
         let Ok(dims) = <[usize; 3]>::try_from(dims) else {
             return Err(RecordingError::unsupported(

@@ -116,13 +116,21 @@ impl TiffFile {
     }
 
     fn read(&self, at: u64, len: u64) -> Result<Vec<u8>, Fault> {
-        let needed = at.saturating_add(len);
-        if needed > self.len {
-            return Err(Fault::Truncated { found: self.len, needed });
-        }
+        self.require(at.saturating_add(len))?;
         let mut bytes = vec![0; len as usize];
         read_exact(&self.file, &mut bytes, at)?;
         Ok(bytes)
+    }
+
+    /// Makes sure that the file has this many bytes, perhaps since a moment ago: it may be growing.
+    fn require(&self, needed: u64) -> Result<(), Fault> {
+        if needed > self.len {
+            let found = self.file.metadata()?.len();
+            if needed > found {
+                return Err(Fault::Truncated { found, needed });
+            }
+        }
+        Ok(())
     }
 
     /// The directory at a position.
@@ -135,7 +143,7 @@ impl TiffFile {
                 needed: at.saturating_add(head as u64),
             });
         }
-        let n = number(&bytes[..head], self.order);
+        let n = number(bytes.get(..head).unwrap_or_default(), self.order);
         if n == 0 || n > MAX_ENTRIES {
             return Err(Fault::header(format!("the directory at byte {at} has {n} entries")));
         }
@@ -275,10 +283,7 @@ impl TiffFile {
             list(&page.counts, "lengths of strips or tiles")?
         };
         for (&offset, &count) in offsets.iter().zip(&counts) {
-            let needed = offset.saturating_add(count);
-            if needed > self.len {
-                return Err(Fault::Truncated { found: self.len, needed });
-            }
+            self.require(offset.saturating_add(count))?;
         }
         Ok(offsets.into_iter().zip(counts).collect())
     }
