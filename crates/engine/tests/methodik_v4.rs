@@ -5,7 +5,7 @@ use serde_json::Value;
 use stillframe_engine::image::{DisplacementField, Image, Point, Shape, Transform, Vec2};
 use stillframe_engine::io::Existing;
 use stillframe_engine::io::fits::{FitsSource, OpenOptions, ReadScratch};
-use stillframe_engine::recipe::{FieldMethod, GaugeMethod, Preset, StackRecipe};
+use stillframe_engine::recipe::{FieldMethod, GaugeMethod, Preset, Recipe, StackRecipe};
 use stillframe_engine::runtime::observe::Silent;
 use stillframe_engine::runtime::{Cancel, Resources};
 use stillframe_engine::simulate::{BurstOptions, DetectorKind, SimulatedBurst, write_burst};
@@ -211,6 +211,20 @@ fn where_stars_are_few_tiles_find_the_local_distortion() {
         tiles < 0.75 * gauge && auto < 0.6 * gauge && auto < stars,
         "gauge {gauge}, stars {stars}, tiles {tiles}, auto {auto}"
     );
+}
+
+#[test]
+fn more_rounds_do_not_worsen_the_registration() {
+    let scene = Scene::new(star_poor());
+    let rms = |iterations: usize| {
+        let mut recipe = StackRecipe::default();
+        recipe.field.method = FieldMethod::Tiles;
+        recipe.field.iterations = iterations;
+        recipe.field.convergence = 0.0;
+        scene.registration_rms(&scene.stack(recipe))
+    };
+    let (one, four) = (rms(1), rms(4));
+    assert!(four < 1.05 * one, "{one} px after one round, {four} px after four");
 }
 
 /// Frames that drift and jump by a few pixels.

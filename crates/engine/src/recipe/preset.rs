@@ -194,6 +194,7 @@ fn methodik_v4(recipe: &mut StackRecipe) {
 
 #[cfg(test)]
 mod tests {
+    use super::super::Recipe;
     use super::*;
 
     #[test]
