@@ -168,6 +168,7 @@ fn describe(event: &Event) -> Option<String> {
             format!("{outcome} {file}: {reason}")
         }
         Event::Warning { message } => format!("warning: {message}"),
+        Event::Note { message } => message.clone(),
         _ => return None,
     })
 }

@@ -36,10 +36,10 @@ mod v4_weights;
 mod wcs_cards;
 mod weighing;
 mod weights;
-mod worker;
 
 pub use crate::runner::PhaseRecord;
 pub use error::StackError;
+pub(crate) use phases::{Job, with_job};
 pub use pipeline::{StackOutcome, run};
 pub use plan::{StackPlan, plan};
 pub use report::{
@@ -47,4 +47,3 @@ pub use report::{
     SyntheticGroup, SyntheticReport,
 };
 pub use run::StackJob;
-pub use worker::{WorkerFailure, serve_worker};
