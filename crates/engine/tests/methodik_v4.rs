@@ -194,6 +194,8 @@ fn where_stars_are_few_tiles_find_the_local_distortion() {
     let rms = |method: FieldMethod| {
         let mut recipe = StackRecipe::default();
         recipe.field.method = method;
+        // Stars leave about 0.15 px here; at the default limit they would suffice.
+        recipe.field.max_sigma_px = 0.1;
         let stacked = scene.stack(recipe);
         eprintln!(
             "{method:?} {} {:?}",
@@ -206,7 +208,7 @@ fn where_stars_are_few_tiles_find_the_local_distortion() {
     let (auto, tiles) = (rms(FieldMethod::Auto), rms(FieldMethod::Tiles));
     eprintln!("gauge {gauge:.3} stars {stars:.3} auto {auto:.3} tiles {tiles:.3}");
     assert!(
-        tiles < gauge && auto < gauge,
+        tiles < 0.75 * gauge && auto < 0.6 * gauge && auto < stars,
         "gauge {gauge}, stars {stars}, tiles {tiles}, auto {auto}"
     );
 }

@@ -2,6 +2,7 @@
 //!
 //! * [`fits::FitsSource`] reads FITS frames (plain, `.gz`, tile-compressed) as physical `f32`
 //!   pixels and mask bits; [`fits::FitsWriter`] writes FITS files;
+//! * [`recording`] reads and writes series of frames as HDF5, TIFF and MAT;
 //! * [`inputs::resolve`] turns folders, patterns and files into an ordered list;
 //! * [`OutputFolder`] and [`AtomicFile`] keep results whole and inputs untouched;
 //! * [`spool`] keeps planes in scratch files; [`preview`] makes pictures to look at.

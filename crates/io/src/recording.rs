@@ -3,11 +3,60 @@
 //! [`open`] reads HDF5, TIFF and MAT files; [`create`] and [`resume`] write them batch by batch.
 //! Pixels are handed over as `f32`, planar: `[frame][channel][row][column]`. 32-bit integers and
 //! 64-bit floats are rounded to `f32`, which holds whole numbers up to 2²⁴ exactly.
+//!
+//! | file | what is taken for what |
+//! |---|---|
+//! | HDF5 | three axes: frames × rows × columns, one dataset per channel; four: × channels; five: frames × planes × rows × columns × channels. Another order of three by the attribute or option `dimension_ordering`. Any storage: contiguous, chunked, deflate, lzf, lz4, zstd, blosc |
+//! | MAT v5, v7.3 | rows × columns × frames, one variable per channel |
+//! | TIFF, BigTIFF | pages are frames; the texts of ImageJ, OME, ScanImage and tifffile say which page is which channel; samples of a pixel are channels. Strips and tiles, plain, LZW, Deflate, PackBits |
+//! | several files, a folder | one file per channel; files of single frames without numbered channels in their names: one file per frame |
+//!
+//! Which datasets or variables are the channels: those named in [`OpenOptions::dataset_names`]; else
+//! names that end in `ch`, `chan` or `channel` and a number; else `mov`, `data` or `dataset`; else
+//! all that share the largest shape. Planes of volumes are taken as frames. Signed bytes are read as
+//! `int16`, 64-bit integers as `float64`.
+//!
+//! Memory does not grow with the number of frames: readers hold a few megabytes beside the caller's
+//! buffer and 16 bytes per TIFF page, writers one block of 8 MiB and 8 bytes per frame. Compressed
+//! variables of MAT v5 can only be unpacked from their beginning, so reading back starts over.
+//!
+//! ```
+//! use stillframe_image::Shape;
+//! use stillframe_io::Existing;
+//! use stillframe_io::recording::{
+//!     OpenOptions, RecordingFormat, RecordingInfo, SampleType, create, open, resume,
+//! };
+//!
+//! # let folder = tempfile::tempdir()?;
+//! # let folder = folder.path();
+//! let shape = Shape::new(4, 6);
+//! let info = RecordingInfo { frames: 3, shape, channels: 2, sample: SampleType::U16 };
+//! let format = RecordingFormat::Hdf5;
+//! let mut sink = create(folder, "compensated", format, &info, Existing::Refuse)?;
+//! sink.append(&vec![7.4; 2 * info.frame_len()])?;
+//! sink.sync()?;
+//! drop(sink); // a killed run
+//!
+//! let mut sink = resume(folder, "compensated", format, &info, 2)?;
+//! sink.append(&vec![1e9; info.frame_len()])?;
+//! sink.finish()?;
+//!
+//! let recording = open(&[folder.join("compensated.hdf5")], &OpenOptions::default())?;
+//! assert_eq!(recording.info(), &info);
+//! let mut frames = vec![0.0; 2 * info.frame_len()];
+//! recording.read(1..3, &mut frames)?;
+//! assert_eq!((frames[0], frames[info.frame_len()]), (7.0, 65535.0));
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 
 mod axes;
 mod discover;
 mod error;
+mod files;
+mod formats;
 mod hdf5;
+mod mat;
+mod npy;
 mod samples;
 mod sink;
 mod sniff;
@@ -19,13 +68,13 @@ use std::path::{Path, PathBuf};
 use stillframe_image::Shape;
 
 pub use error::RecordingError;
+pub use formats::{RecordingFormat, create, create_stack, resume, resume_stack, write_table};
+pub use npy::write_npy;
 pub use samples::SampleType;
 
 use crate::error::ReadErrorKind;
-use crate::{Existing, limits};
-use hdf5::{Hdf5Sink, Stack};
+use crate::limits;
 use sniff::FileKind;
-use tiff::TiffSink;
 
 /// Everything known about a recording without its pixels.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -73,8 +122,25 @@ pub struct OpenOptions {
     pub dimension_ordering: Option<[usize; 3]>,
 }
 
-/// A recording that is being written. Batches are appended in order; the file is whole up to the
-/// last [`RecordingSink::sync`] at any moment, also when the process is killed.
+impl OpenOptions {
+    /// Refuses an option that says nothing about this kind of file.
+    fn check(&self, path: &Path, kind: FileKind) -> Result<(), RecordingError> {
+        let is_tiff = kind == FileKind::Tiff;
+        let stray = match self {
+            Self { dataset_names, .. } if is_tiff && !dataset_names.is_empty() => "dataset_names",
+            Self { dimension_ordering: Some(_), .. } if is_tiff => "dimension_ordering",
+            Self { deinterleave: Some(_), .. } if !is_tiff => "deinterleave",
+            _ => return Ok(()),
+        };
+        let needed = if is_tiff { "HDF5 and MAT files" } else { "TIFF files" };
+        let found = format!("this file with the option {stray}");
+        Err(RecordingError::unsupported(path, found, format!("the option is for {needed}")))
+    }
+}
+
+/// A recording that is being written. Batches are appended in order; at any moment, also when the
+/// process is killed, other programs find a sound file with all frames up to the last
+/// [`RecordingSink::sync`], or a few more. (MAT v5: with zeros for the frames to come.)
 pub trait RecordingSink: Send {
     /// Appends a whole number of frames, planar: `[frame][channel][row][column]`. Integer types are
     /// rounded to the nearest value, ties to even, and saturated; NaN becomes 0.
@@ -83,63 +149,19 @@ pub trait RecordingSink: Send {
     /// If `frames` is no whole number of frames, or the disk is full.
     fn append(&mut self, frames: &[f32]) -> Result<(), RecordingError>;
 
-    /// Puts everything so far on the disk: a process killed afterwards leaves a readable file with
-    /// these frames.
+    /// Hands everything so far to the system: a process killed afterwards leaves a readable file
+    /// with these frames. Cheap; the disk itself is waited for in [`RecordingSink::finish`] only.
     ///
     /// # Errors
     /// If the system reports one.
     fn sync(&mut self) -> Result<(), RecordingError>;
 
-    /// Completes the file.
+    /// Completes the file and waits until it is on the disk. If fewer frames were appended than
+    /// announced, it has those.
     ///
     /// # Errors
     /// If the system reports one.
     fn finish(self: Box<Self>) -> Result<(), RecordingError>;
-}
-
-/// The file formats that are written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum RecordingFormat {
-    /// One file with the datasets `ch1`, `ch2`, … of frames × rows × columns.
-    Hdf5,
-    /// One BigTIFF with a page per frame; channels are the samples of a pixel.
-    Tiff,
-    /// One MAT file with the variables `ch1`, `ch2`, … of rows × columns × frames.
-    Mat,
-    /// One BigTIFF with a page per channel: frame 0 channel 0, frame 0 channel 1, frame 1 …
-    Suite2pTiff,
-    /// One file per channel with the dataset `mov`.
-    CaimanHdf5,
-    /// As [`RecordingFormat::Hdf5`], one file per channel.
-    MultifileHdf5,
-    /// As [`RecordingFormat::Tiff`], one file per channel.
-    MultifileTiff,
-    /// As [`RecordingFormat::Mat`], one file per channel.
-    MultifileMat,
-}
-
-impl RecordingFormat {
-    /// Whether each channel has a file of its own.
-    pub const fn is_multifile(self) -> bool {
-        matches!(
-            self,
-            Self::CaimanHdf5 | Self::MultifileHdf5 | Self::MultifileTiff | Self::MultifileMat
-        )
-    }
-
-    /// Names of the files that a recording of this format has: `stem.hdf5`, or `stem_ch1.hdf5`,
-    /// `stem_ch2.hdf5`, …
-    pub fn file_names(self, stem: &str, channels: usize) -> Vec<String> {
-        let extension = match self {
-            Self::Hdf5 | Self::CaimanHdf5 | Self::MultifileHdf5 => "hdf5",
-            Self::Tiff | Self::Suite2pTiff | Self::MultifileTiff => "tiff",
-            Self::Mat | Self::MultifileMat => "mat",
-        };
-        if !self.is_multifile() {
-            return vec![format!("{stem}.{extension}")];
-        }
-        (1..=channels).map(|c| format!("{stem}_ch{c}.{extension}")).collect()
-    }
 }
 
 /// Opens a recording: one file, or several files or a folder with one file per channel.
@@ -151,20 +173,23 @@ pub fn open(
     paths: &[PathBuf],
     options: &OpenOptions,
 ) -> Result<Box<dyn RecordingSource>, RecordingError> {
-    let path = paths.first().ok_or(RecordingError::Nothing)?;
-    open_file(path, options)
+    let first = paths.first().ok_or(RecordingError::Nothing)?;
+    if paths.len() == 1 && first.is_dir() {
+        return files::open(&files::in_folder(first)?, options);
+    }
+    files::open(paths, options)
 }
 
 fn open_file(
     path: &Path,
     options: &OpenOptions,
 ) -> Result<Box<dyn RecordingSource>, RecordingError> {
-    Ok(match sniff::kind_of(path)? {
+    let kind = sniff::kind_of(path)?;
+    options.check(path, kind)?;
+    Ok(match kind {
         FileKind::Hdf5(counting) => Box::new(hdf5::Hdf5Source::open(path, counting, options)?),
         FileKind::Tiff => Box::new(tiff::TiffSource::open(path, options)?),
-        FileKind::Mat => {
-            return Err(RecordingError::unsupported(path, "this kind of file", "HDF5 is needed"));
-        }
+        FileKind::Mat => Box::new(mat::MatSource::open(path, options)?),
     })
 }
 
@@ -188,6 +213,7 @@ fn check_info(path: &Path, info: &RecordingInfo) -> Result<(), RecordingError> {
     too_large("the number of columns", width, limits::MAX_SIDE)?;
     too_large("the number of pixels", info.shape.len(), limits::MAX_PIXELS)?;
     too_large("the number of channels", info.channels, MAX_CHANNELS as u64)?;
+    too_large("the number of samples of a frame", info.frame_len(), limits::MAX_PIXELS)?;
     too_large("the number of frames", info.frames, MAX_FRAMES as u64)
 }
 
@@ -204,148 +230,4 @@ fn check_read(
         return Err(RecordingError::BadBuffer { found: out.len(), needed: needed.to_string() });
     }
     Ok(())
-}
-
-/// Starts the files of a recording in `folder` (see [`RecordingFormat::file_names`]). `info.frames`
-/// is the expected number of frames, 0 if it is not known; the files hold what is appended.
-///
-/// # Errors
-/// If a file exists and may not be replaced, the folder cannot be written to, or the format cannot
-/// hold the recording.
-pub fn create(
-    folder: &Path,
-    stem: &str,
-    format: RecordingFormat,
-    info: &RecordingInfo,
-    existing: Existing,
-) -> Result<Box<dyn RecordingSink>, RecordingError> {
-    begin(folder, stem, format, info, Start::New(existing))
-}
-
-/// Continues the files that [`create`] with the same arguments has begun, after their first
-/// `frames_done` frames; what was written beyond them is dropped.
-///
-/// # Errors
-/// [`RecordingError::NotResumable`] if a file is missing, holds fewer frames, or was begun with
-/// other arguments.
-pub fn resume(
-    folder: &Path,
-    stem: &str,
-    format: RecordingFormat,
-    info: &RecordingInfo,
-    frames_done: usize,
-) -> Result<Box<dyn RecordingSink>, RecordingError> {
-    begin(folder, stem, format, info, Start::After(frames_done))
-}
-
-/// Starts an HDF5 file of several stacks of frames × rows × columns, one dataset per name and
-/// channel of `info`: displacement fields are `["u", "v"]` in `f32`, valid masks `["idx"]` in `u8`
-/// with 0 and 255.
-///
-/// # Errors
-/// As [`create`].
-pub fn create_stack(
-    path: &Path,
-    names: &[&str],
-    info: &RecordingInfo,
-    existing: Existing,
-) -> Result<Box<dyn RecordingSink>, RecordingError> {
-    hdf5_sink(path, names, info, Stack::Plain, Start::New(existing))
-}
-
-/// Continues a file of [`create_stack`], as [`resume`].
-///
-/// # Errors
-/// As [`resume`].
-pub fn resume_stack(
-    path: &Path,
-    names: &[&str],
-    info: &RecordingInfo,
-    frames_done: usize,
-) -> Result<Box<dyn RecordingSink>, RecordingError> {
-    hdf5_sink(path, names, info, Stack::Plain, Start::After(frames_done))
-}
-
-/// Writes columns of numbers, such as one per frame, as one-dimensional `float64` datasets of an
-/// HDF5 file; whole or not at all.
-///
-/// # Errors
-/// If the file exists and may not be replaced, or cannot be written.
-pub fn write_table(
-    path: &Path,
-    columns: &[(&str, &[f64])],
-    existing: Existing,
-) -> Result<(), RecordingError> {
-    hdf5::table(path, columns, existing)
-}
-
-/// How a sink begins.
-#[derive(Clone, Copy, Debug)]
-enum Start {
-    New(Existing),
-    After(usize),
-}
-
-fn begin(
-    folder: &Path,
-    stem: &str,
-    format: RecordingFormat,
-    info: &RecordingInfo,
-    start: Start,
-) -> Result<Box<dyn RecordingSink>, RecordingError> {
-    let names = format.file_names(stem, info.channels);
-    if format.is_multifile() {
-        let one = RecordingInfo { channels: 1, ..info.clone() };
-        let sinks = names.iter().map(|name| begin_file(&folder.join(name), format, &one, start));
-        let sinks = sinks.collect::<Result<_, _>>()?;
-        return Ok(Box::new(sink::Multifile { info: info.clone(), sinks }));
-    }
-    begin_file(&folder.join(&names[0]), format, info, start)
-}
-
-fn begin_file(
-    path: &Path,
-    format: RecordingFormat,
-    info: &RecordingInfo,
-    start: Start,
-) -> Result<Box<dyn RecordingSink>, RecordingError> {
-    use RecordingFormat as Format;
-    let numbered: Vec<String> = (1..=info.channels).map(|c| format!("ch{c}")).collect();
-    let numbered: Vec<&str> = numbered.iter().map(String::as_str).collect();
-    match format {
-        Format::Hdf5 | Format::MultifileHdf5 => {
-            hdf5_sink(path, &numbered, info, Stack::Recording, start)
-        }
-        Format::CaimanHdf5 => hdf5_sink(path, &["mov"], info, Stack::Recording, start),
-        Format::Tiff | Format::MultifileTiff => tiff_sink(path, info, info.channels, start),
-        Format::Suite2pTiff => tiff_sink(path, info, 1, start),
-        Format::Mat | Format::MultifileMat => hdf5_sink(path, &numbered, info, Stack::Mat, start),
-    }
-}
-
-fn hdf5_sink(
-    path: &Path,
-    names: &[&str],
-    info: &RecordingInfo,
-    stack: Stack,
-    start: Start,
-) -> Result<Box<dyn RecordingSink>, RecordingError> {
-    let info = &RecordingInfo { channels: names.len(), ..info.clone() };
-    let names: Vec<String> = names.iter().map(|&n| n.into()).collect();
-    Ok(Box::new(match start {
-        Start::New(existing) => Hdf5Sink::create(path, &names, info, stack, existing)?,
-        Start::After(done) => Hdf5Sink::resume(path, &names, info, stack, done)?,
-    }))
-}
-
-fn tiff_sink(
-    path: &Path,
-    info: &RecordingInfo,
-    samples: usize,
-    start: Start,
-) -> Result<Box<dyn RecordingSink>, RecordingError> {
-    Ok(Box::new(match start {
-        Start::New(existing) => TiffSink::create(path, info, samples, existing)?,
-        Start::After(done) => TiffSink::resume(path, info, samples, done)?,
-    }))
 }

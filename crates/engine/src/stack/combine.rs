@@ -124,6 +124,10 @@ pub(super) struct BlockCost {
     pub(super) overhead: u64,
 }
 
+/// What stays in memory of every frame (stars, field, weights), bytes. It is held once, but counted to
+/// every block: more frames give smaller blocks, and the peak stays where it is.
+const KEPT_PER_FRAME: u64 = 20 << 10;
+
 impl BlockCost {
     /// The cost for `n` frames and `planes` output planes.
     pub(super) fn new(n: usize, planes: usize, colour: ColourMode, resample: Resample) -> Self {
@@ -139,7 +143,7 @@ impl BlockCost {
         Self {
             work_per_pixel: stacks + source,
             result_per_pixel: 16 * planes as u64,
-            overhead: (1 << 20) + 256 * n as u64,
+            overhead: (1 << 20) + KEPT_PER_FRAME * n as u64,
         }
     }
 }

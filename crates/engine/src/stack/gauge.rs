@@ -27,6 +27,41 @@ pub(super) enum Gauged {
     Failed { reason: String },
 }
 
+/// How a frame of the solution was gauged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum GaugedBy {
+    /// A transform of that model between its stars and those of the reference.
+    Stars { model: Model, mirrored: bool },
+    /// Phase correlation.
+    Phase,
+    /// What its tiles have in common.
+    Tiles,
+    /// Nothing: it is taken as it lies.
+    Nothing,
+}
+
+impl Gauged {
+    /// The frame's transform and stars, and how they were found; or why there are none.
+    pub(super) fn into_matched(self) -> Result<(MatchedFrame, GaugedBy), String> {
+        // Without stars the transform stays what was found on the image.
+        let starless = |ref_from_frame| MatchedFrame {
+            stars: Vec::new(),
+            ref_from_frame,
+            model: Model::Similarity,
+        };
+        Ok(match self {
+            Self::Stars { matched, mirrored } => {
+                let by = GaugedBy::Stars { model: matched.model, mirrored };
+                (matched, by)
+            }
+            Self::Phase { ref_from_frame } => (starless(ref_from_frame), GaugedBy::Phase),
+            Self::Tiles { ref_from_frame } => (starless(ref_from_frame), GaugedBy::Tiles),
+            Self::Identity => (starless(Transform::IDENTITY), GaugedBy::Nothing),
+            Self::Failed { reason } => return Err(reason),
+        })
+    }
+}
+
 /// The best frame near the middle of the burst: many stars, small FWHM, central in time, so that
 /// no frame is turned farther away from it than need be.
 pub(super) fn choose_reference(measures: &[FrameMeasure], recipe: &GaugeRecipe) -> usize {

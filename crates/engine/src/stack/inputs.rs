@@ -46,6 +46,22 @@ impl Inputs {
     pub(super) fn info(&self, index: usize) -> &FrameInfo {
         self.files[index].info.as_ref().expect("a usable frame was opened")
     }
+
+    /// Why the run ends when fewer than `needed` frames are usable.
+    pub(super) fn too_few(&self, needed: usize) -> StackError {
+        let first = self.files.iter().find_map(|f| match &f.lost {
+            Some(FrameOutcome::Failed { reason } | FrameOutcome::Skipped { reason }) => {
+                Some(format!("{}: {reason}", f.path.display()))
+            }
+            _ => None,
+        });
+        StackError::TooFewFrames {
+            usable: self.usable().len(),
+            given: self.files.len(),
+            needed,
+            first_reason: first.unwrap_or_else(|| "no other frame was given".into()),
+        }
+    }
 }
 
 fn bayer(recipe: &InputRecipe) -> BayerOverride {

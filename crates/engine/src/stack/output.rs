@@ -19,17 +19,18 @@ use stillframe_runtime::usage;
 
 use super::combine::Block;
 use super::error::StackError;
-use super::gauge::Gauged;
+use super::gauge::GaugedBy;
 use super::geometry::median;
 use super::inputs::Inputs;
 use super::measure::FrameMeasure;
-use super::pipeline::{Solved, StackOutcome};
+use super::pipeline::StackOutcome;
+use super::registration;
 use super::report::{
     FrameFigures, FrameGeometry, FrameOutcome, FrameReport, ResultFigures, StackReport,
 };
 use super::run::{Run, StackJob};
+use super::solve::Solved;
 use super::synthetic::shares;
-use super::tile_pass::TileRegistration;
 use super::weights::effective_number;
 use crate::recipe::Recipe;
 
@@ -171,13 +172,11 @@ pub(super) fn report(
             saturated_fraction: measure.saturated_fraction,
         });
         let t = &solved.ref_from_frame[k];
-        let (model, mirrored) = match &solved.gauged[k] {
-            Gauged::Stars { matched, mirrored } => {
-                (format!("{:?}", matched.model).to_lowercase(), *mirrored)
-            }
-            Gauged::Phase { .. } => ("phase".into(), t.determinant() < 0.0),
-            Gauged::Tiles { .. } => ("tiles".into(), false),
-            Gauged::Identity | Gauged::Failed { .. } => ("identity".into(), false),
+        let (model, mirrored) = match solved.gauged[k] {
+            GaugedBy::Stars { model, mirrored } => (format!("{model:?}").to_lowercase(), mirrored),
+            GaugedBy::Phase => ("phase".into(), t.determinant() < 0.0),
+            GaugedBy::Tiles => ("tiles".into(), false),
+            GaugedBy::Nothing => ("identity".into(), false),
         };
         report.geometry = Some(FrameGeometry {
             ref_from_frame: t.m,
@@ -294,7 +293,7 @@ pub(super) fn write(
     let bits = Image::from_vec(planes[0].shape(), bits);
     write_png(&path("preview.png"), existing, &planes, Some(&bits), &PreviewOptions::default())?;
     write_json(path("report.json"), &outcome.report, existing)?;
-    write_json(path("registration.json"), &registration(solved, inputs), existing)?;
+    registration::write(&path("registration.json"), existing, solved, &inputs.usable())?;
     write_json(path("recipe.json"), &run.job.recipe, existing)?;
     outcome.wall_secs = watch.wall_secs();
     outcome.cpu_secs = watch.cpu_secs();
@@ -316,63 +315,6 @@ fn write_json(path: PathBuf, value: &impl Serialize, existing: Existing) -> Resu
     text.push('\n');
     write_file(&path, existing, text.as_bytes())?;
     Ok(())
-}
-
-/// Where every frame lies and how it was bent: deterministic.
-fn registration(solved: &Solved, inputs: &Inputs) -> serde_json::Value {
-    let usable = inputs.usable();
-    let frames: Vec<_> = solved
-        .spec
-        .frames
-        .iter()
-        .enumerate()
-        .map(|(k, f)| {
-            let field = f.field.as_ref().map(|field| {
-                let last = field.node_position(field.nodes().width - 1, field.nodes().height - 1);
-                json!({
-                    "first_node": field.node_position(0, 0),
-                    "last_node": last,
-                    "nodes": field.nodes(),
-                    "spacing_px": field.spacing(),
-                    "bspline_coefficients_px": field.coefficients(),
-                })
-            });
-            json!({
-                "index": usable[k],
-                "ref_from_frame": solved.ref_from_frame[k].m,
-                "field": field,
-                "sky": f.sky,
-                "scale": f.scale,
-                "group": solved.synthetic.as_ref().map(|s| s.group[k]),
-                "state": solved.synthetic.as_ref().map(|s| s.states[k]),
-            })
-        })
-        .collect();
-    json!({
-        "canvas": solved.spec.canvas,
-        "fwhm_px": solved.fwhm_px,
-        "field_correlation_px": solved.correlation_px,
-        "weight_exponent": solved.shrinkage,
-        "frames": frames,
-        "tiles": solved.registration.as_ref().map(registered_tiles),
-    })
-}
-
-/// What tile registration has found: for each tile its rectangle on the canvas in reference pixels,
-/// and, where it is valid, shift and correlation of every frame.
-fn registered_tiles(registration: &TileRegistration) -> Vec<serde_json::Value> {
-    let tiles = registration.grid.tiles().iter().zip(&registration.motions);
-    tiles
-        .map(|(tile, motion)| {
-            json!({
-                "rect": tile.rect,
-                "level": tile.level,
-                "variance_px2": motion.as_ref().map(|m| m.variance_px2),
-                "shifts_px": motion.as_ref().map(|m| &m.shifts),
-                "cc": motion.as_ref().map(|m| &m.cc),
-            })
-        })
-        .collect()
 }
 
 fn write_fits(

@@ -10,11 +10,12 @@ use stillframe_runtime::capabilities::Capabilities;
 use stillframe_runtime::ordered::Lanes;
 use stillframe_runtime::plan::{ParallelPlan, PlannedUnit, plan as plan_phase};
 
+use super::choices::resampling;
 use super::combine::BlockCost;
 use super::error::StackError;
 use super::inputs;
 use super::light::LightPhases;
-use super::pipeline::{resampling, stars_per_frame};
+use super::measuring::stars_per_frame;
 use super::report::FrameOutcome;
 use super::requests;
 use super::run::{StackJob, resolve, resolve_lights};

@@ -28,7 +28,12 @@ const LEAST_SHARE: f64 = 0.1;
 /// FWHM that is assumed where no star tells, pixels (the original's figure).
 const FALLBACK_FWHM_PX: f64 = 3.0;
 
-/// Where every frame lies by its tiles; `None` if the recipe has a gauge, or none and no tiles.
+/// A burst of which no frame is farther off than this is aligned: a frame that its tiles do not place
+/// is then taken as it lies.
+const ALIGNED_PX: f64 = 1.0;
+
+/// Where every frame lies by its tiles; `None` if the recipe has a gauge, or none and no tiles, or if
+/// it leaves the choice and the image does not support one.
 ///
 /// # Errors
 /// If fewer tiles than the recipe asks for can be registered, a frame can no longer be read, the
@@ -68,7 +73,13 @@ pub(super) fn tile_gauge(
         shape,
     };
     let found = run_tiles(run, burst, &spec)?;
-    check_valid(&found, n, &run.job.recipe.field.tile)?;
+    if let Err(reason) = check_valid(&found, n, &recipe.field.tile) {
+        if recipe.field.method == FieldMethod::Tiles {
+            return Err(StackError::Recipe(reason));
+        }
+        run.warn(format!("{reason}; the frames are taken as they lie"));
+        return Ok(None);
+    }
     let origin = Point::default();
     let places: Vec<Point> = spec.tiles.iter().map(|rect| tile_centre(origin, *rect)).collect();
     let placed: Vec<Option<Transform>> = (0..n).map(|k| place(&places, &found, k)).collect();
@@ -76,7 +87,7 @@ pub(super) fn tile_gauge(
 }
 
 /// Refuses a burst of which too few tiles say anything.
-fn check_valid(found: &[TileResult], n: usize, recipe: &TileRecipe) -> Result<(), StackError> {
+fn check_valid(found: &[TileResult], n: usize, recipe: &TileRecipe) -> Result<(), String> {
     let least = recipe.min_frames.min(n);
     let is_valid = |t: &&TileResult| t.shifts.iter().flatten().count() >= least;
     let valid = found.iter().filter(is_valid).count();
@@ -84,13 +95,13 @@ fn check_valid(found: &[TileResult], n: usize, recipe: &TileRecipe) -> Result<()
     if fraction >= recipe.min_valid_fraction {
         return Ok(());
     }
-    Err(StackError::Recipe(format!(
+    Err(format!(
         "without a gauge {valid} of {} tiles ({:.0} %) can be registered, \
          field.tile.min_valid_fraction is {:.0} %; use gauge.method: stars",
         found.len(),
         100.0 * fraction,
         100.0 * recipe.min_valid_fraction
-    )))
+    ))
 }
 
 /// `ref_from_frame` of frame `k` from the tiles at `places`; `None` if too few have found it.
@@ -124,7 +135,8 @@ fn place(places: &[Point], found: &[TileResult], k: usize) -> Option<Transform> 
 const LEAST_SIGMA_PX: f64 = 0.1;
 const ITERATIONS: usize = 20;
 
-/// The frames with the origin at their median pointing instead of that of the middle frame.
+/// The frames with the origin at their median pointing instead of that of the middle frame. One that
+/// has not found its place is lost, unless all others lie where it does.
 fn centred(placed: &[Option<Transform>], shape: Shape) -> Vec<Gauged> {
     let middle = Point::new(0.5 * (shape.width as f64 - 1.0), 0.5 * (shape.height as f64 - 1.0));
     let off = |t: &Transform| *t * middle - middle;
@@ -132,8 +144,10 @@ fn centred(placed: &[Option<Transform>], shape: Shape) -> Vec<Gauged> {
         median(placed.iter().flatten().map(|t| off(t).dx).collect()),
         median(placed.iter().flatten().map(|t| off(t).dy).collect()),
     );
+    let is_aligned = placed.iter().flatten().all(|t| off(t).norm() < ALIGNED_PX);
     let gauged = |t: &Option<Transform>| match t {
         Some(t) => Gauged::Tiles { ref_from_frame: Transform::translation(-common) * *t },
+        None if is_aligned => Gauged::Identity,
         None => Gauged::Failed { reason: "too few of its tiles are like the others\'".into() },
     };
     placed.iter().map(gauged).collect()
@@ -191,6 +205,7 @@ mod tests {
     #[test]
     fn the_origin_is_the_median_pointing() {
         let moved = |dx: f64| Some(Transform::translation(Vec2::new(dx, 2.0)));
+        let level = |t: Transform| Transform::translation(Vec2::new(0.0, -2.0)) * t;
         let gauged = centred(&[moved(1.0), None, moved(2.0), moved(9.0)], Shape::new(10, 10));
         let dx = |g: &Gauged| match g {
             Gauged::Tiles { ref_from_frame } => Some((*ref_from_frame * Point::default()).x),
@@ -199,6 +214,13 @@ mod tests {
         let all: Vec<Option<f64>> = gauged.iter().map(dx).collect();
         assert_eq!(all, [Some(-1.0), None, Some(0.0), Some(7.0)]);
         assert!(matches!(gauged[1], Gauged::Failed { .. }));
+        let still =
+            centred(&[moved(0.1), None, moved(-0.1)].map(|t| t.map(level)), Shape::new(10, 10));
+        assert!(matches!(still[1], Gauged::Identity));
+        assert!(matches!(
+            centred(&[None, None], Shape::new(10, 10))[..],
+            [Gauged::Identity, Gauged::Identity]
+        ));
     }
 
     #[test]
@@ -206,7 +228,7 @@ mod tests {
         let found: Vec<TileResult> =
             (0..20).map(|i| result((i < 5).then_some(Vec2::default()))).collect();
         let recipe = TileRecipe { min_valid_fraction: 0.3, ..TileRecipe::default() };
-        assert!(check_valid(&found, 1, &recipe).unwrap_err().to_string().contains("25 %"));
+        assert!(check_valid(&found, 1, &recipe).unwrap_err().contains("25 %"));
         let recipe = TileRecipe { min_valid_fraction: 0.25, ..recipe };
         check_valid(&found, 1, &recipe).unwrap();
     }

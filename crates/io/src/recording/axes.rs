@@ -136,7 +136,19 @@ impl Axes {
 }
 
 /// The dimension ordering that holds: the user's, or the file's own.
-pub(super) fn ordering(options: &OpenOptions, own: Option<Vec<u64>>) -> Option<[usize; 3]> {
-    let own = || own.and_then(|o| <[u64; 3]>::try_from(o).ok()).map(|o| o.map(|i| i as usize));
-    options.dimension_ordering.or_else(own)
+///
+/// # Errors
+/// If the user gave one for an array of other than three axes.
+pub(super) fn ordering(
+    path: &Path,
+    n_axes: usize,
+    options: &OpenOptions,
+    own: Option<Vec<u64>>,
+) -> Result<Option<[usize; 3]>, RecordingError> {
+    if options.dimension_ordering.is_some() && n_axes != 3 {
+        let found = format!("an array of {n_axes} axes with the option dimension_ordering");
+        return Err(RecordingError::unsupported(path, found, "the option is for three axes"));
+    }
+    let own = own.and_then(|o| <[u64; 3]>::try_from(o).ok()).map(|o| o.map(|i| i as usize));
+    Ok(options.dimension_ordering.or(own))
 }

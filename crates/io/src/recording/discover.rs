@@ -29,8 +29,9 @@ pub(super) fn channels(
     wanted: &[String],
 ) -> Result<Vec<usize>, RecordingError> {
     if wanted.is_empty() {
-        let found =
-            numbered(candidates).or_else(|| by_name(candidates)).or_else(|| largest(candidates));
+        let found = numbered(path, candidates)?
+            .or_else(|| by_name(candidates))
+            .or_else(|| largest(candidates));
         return found.ok_or_else(|| {
             let found = format!("a file with {}", list(candidates));
             RecordingError::unsupported(
@@ -74,17 +75,33 @@ pub(super) fn channel_number(name: &str) -> Option<(String, u64)> {
     Some((prefix.into(), number))
 }
 
-fn numbered(candidates: &[Candidate]) -> Option<Vec<usize>> {
-    let mut groups: BTreeMap<(String, &[usize]), Vec<(u64, usize)>> = BTreeMap::new();
+/// The channels by number. Frames are the first axis: channels that differ in nothing else are no
+/// reason to leave some out in silence.
+fn numbered(path: &Path, candidates: &[Candidate]) -> Result<Option<Vec<usize>>, RecordingError> {
+    // Number and position of the members of each prefix and shape.
+    let mut groups = BTreeMap::<_, Vec<(u64, usize)>>::new();
     for (i, candidate) in candidates.iter().enumerate() {
         if let Some((prefix, number)) = channel_number(&candidate.name) {
-            groups.entry((prefix, &candidate.dims)).or_default().push((number, i));
+            groups.entry((prefix, candidate.dims.as_slice())).or_default().push((number, i));
         }
     }
     // The first of equals: `max_by_key` would take the last.
-    let mut members = groups.into_values().rev().max_by_key(Vec::len)?;
+    let Some(((prefix, dims), members)) = groups.iter().rev().max_by_key(|(_, m)| m.len()) else {
+        return Ok(None);
+    };
+    let is_longer_or_shorter =
+        |(p, d): &&(String, &[usize])| p == prefix && d != dims && d.get(1..) == dims.get(1..);
+    if let Some((_, other)) = groups.keys().find(is_longer_or_shorter) {
+        return Err(RecordingError::unsupported(
+            path,
+            format!("a file with channels of {dims:?} and of {other:?}"),
+            "equal lengths are needed: read it again if it is being written, or choose channels with \
+             dataset_names",
+        ));
+    }
+    let mut members = members.clone();
     members.sort_unstable();
-    Some(members.into_iter().map(|(_, i)| i).collect())
+    Ok(Some(members.into_iter().map(|(_, i)| i).collect()))
 }
 
 fn by_name(candidates: &[Candidate]) -> Option<Vec<usize>> {
@@ -127,6 +144,8 @@ mod tests {
         assert_eq!(found(&[("a/data", d), ("epoch", d)], &[]).unwrap(), [0]);
         assert_eq!(found(&[("b", d), ("a", d), ("c", small)], &[]).unwrap(), [1, 0]);
         assert_eq!(found(&[("imaging", d), ("mask", &[400, 500])], &[]).unwrap(), [0]);
+        let unequal = found(&[("ch1", d), ("ch2", &[8, 4, 5])], &[]).unwrap_err().to_string();
+        assert!(unequal.contains("[8, 4, 5]"), "{unequal}");
         assert_eq!(channel_number("Stack.Chan_03"), Some(("stack.".into(), 3)));
         assert_eq!(channel_number("frame12"), None);
     }

@@ -164,27 +164,46 @@ impl Stored {
     }
 }
 
-/// Appends `values` to `bytes` as little-endian samples. Integers are rounded to the nearest, ties
-/// to even, and saturated; NaN becomes 0.
-pub(crate) fn encode(values: impl Iterator<Item = f32>, sample: SampleType, bytes: &mut Vec<u8>) {
+/// Appends `n` `values` to `bytes` as little-endian samples. Integers are rounded to the nearest,
+/// ties to even, and saturated; NaN becomes 0.
+pub(crate) fn encode(
+    values: impl Iterator<Item = f32>,
+    n: usize,
+    sample: SampleType,
+    bytes: &mut Vec<u8>,
+) {
+    let start = bytes.len();
+    bytes.resize(start + n * sample.bytes(), 0);
+    let out = &mut bytes[start..];
     macro_rules! encode {
         ($type:ty, $convert:expr) => {
-            for value in values {
+            for (out, value) in out.as_chunks_mut().0.iter_mut().zip(values) {
                 let sample: $type = $convert(value);
-                bytes.extend_from_slice(&sample.to_le_bytes());
+                *out = sample.to_le_bytes();
             }
         };
     }
-    // `as` saturates, and takes NaN to 0.
     match sample {
-        SampleType::U8 => encode!(u8, |v: f32| v.round_ties_even() as u8),
-        SampleType::I16 => encode!(i16, |v: f32| v.round_ties_even() as i16),
-        SampleType::U16 => encode!(u16, |v: f32| v.round_ties_even() as u16),
+        SampleType::U8 => encode!(u8, |v| whole(v, 0.0, 255.0) as u8),
+        SampleType::I16 => encode!(i16, |v| whole(v, -32768.0, 32767.0) as i16),
+        SampleType::U16 => encode!(u16, |v| whole(v, 0.0, 65535.0) as u16),
+        // `as` saturates, and takes NaN to 0.
         SampleType::I32 => encode!(i32, |v: f32| v.round_ties_even() as i32),
         SampleType::U32 => encode!(u32, |v: f32| v.round_ties_even() as u32),
         SampleType::F32 => encode!(f32, |v: f32| v),
         SampleType::F64 => encode!(f64, |v: f32| f64::from(v)),
     }
+}
+
+/// The whole number nearest to `value`, ties to even, in the low 16 bits, as two's complement. The
+/// limits are those of a type of at most 16 bits.
+#[inline]
+fn whole(value: f32, low: f32, high: f32) -> u32 {
+    // Numbers around 1.5 · 2²³ have no bits below the point: the sum is rounded there, and its last
+    // bits are the number. This is several times as fast as a call to round each.
+    const POINT_AT_THE_END: f32 = 12_582_912.0;
+    let value = if value.is_nan() { 0.0 } else { value };
+    (value.clamp(low, high) + POINT_AT_THE_END).to_bits()
 }
 
 #[cfg(test)]
@@ -196,7 +215,7 @@ mod tests {
         let values = [-1e9, -1.5, 0.5, 1.5, 254.6, 1e12, f32::NAN];
         let of = |sample| {
             let mut bytes = Vec::new();
-            encode(values.into_iter(), sample, &mut bytes);
+            encode(values.into_iter(), values.len(), sample, &mut bytes);
             let mut back = [0.0; 7];
             Stored { kind: Kind::Plain(sample), order: ByteOrder::Little }
                 .decode(&bytes, 0, 1, &mut back);
@@ -208,6 +227,20 @@ mod tests {
         assert_eq!(of(SampleType::I32)[5], i32::MAX as f32);
         assert_eq!(of(SampleType::U32)[5], u32::MAX as f32);
         assert_eq!(of(SampleType::F64)[..6], values[..6]);
+    }
+
+    #[test]
+    fn rounding_is_that_of_the_language() {
+        for i in -400_000..=400_000 {
+            let value = i as f32 * 0.25;
+            let (a, b) = (whole(value, 0.0, 65535.0) as u16, value.round_ties_even() as u16);
+            assert_eq!(a, b, "{value}");
+            let (a, b) = (whole(value, -32768.0, 32767.0) as i16, value.round_ties_even() as i16);
+            assert_eq!(a, b, "{value}");
+        }
+        for value in [f32::INFINITY, f32::NEG_INFINITY, f32::NAN, f32::MAX, -0.0, 1e-40] {
+            assert_eq!(whole(value, 0.0, 255.0) as u8, value as u8, "{value}");
+        }
     }
 
     #[test]

@@ -45,6 +45,7 @@ pub(super) fn kind_of(path: &Path) -> Result<FileKind, RecordingError> {
         let mut signature = [0; 8];
         read_up_to(&file, &mut signature, offset).map_err(fail)?;
         if signature == HDF5_SIGNATURE {
+            check_whole(path, &file, offset)?;
             let is_mat = head.starts_with(b"MATLAB 7.3");
             return Ok(FileKind::Hdf5(if is_mat { Counting::Matlab } else { Counting::Hdf5 }));
         }
@@ -55,6 +56,33 @@ pub(super) fn kind_of(path: &Path) -> Result<FileKind, RecordingError> {
     }
     let (found, needed) = stranger(path, head);
     Err(RecordingError::unsupported(path, found, needed))
+}
+
+/// Makes sure that an HDF5 file is as long as its superblock at `offset` says: datasets that are cut
+/// off must not go unnoticed.
+///
+/// # Source
+/// HDF5 File Format Specification Version 3.0, section II.A.
+fn check_whole(path: &Path, file: &File, offset: u64) -> Result<(), RecordingError> {
+    let fail = |e| RecordingError::read(path, ReadErrorKind::from(e));
+    let mut block = [0; 56];
+    read_up_to(file, &mut block, offset).map_err(fail)?;
+    // Version, bytes of an address, and where the end-of-file address stands.
+    let (address_bytes, end_at) = match block[8] {
+        0 => (block[13], 40),
+        1 => (block[13], 44),
+        _ => (block[9], 28),
+    };
+    if address_bytes != 8 {
+        return Ok(());
+    }
+    let needed = block[end_at..end_at + 8].iter().rev().fold(0, |n, &b| n << 8 | u64::from(b));
+    let found = file.metadata().map_err(fail)?.len();
+    // The address counts from the beginning of the file, or from the superblock.
+    if needed != u64::MAX && needed > found {
+        return Err(RecordingError::read(path, ReadErrorKind::Truncated { found, needed }));
+    }
+    Ok(())
 }
 
 fn stranger(path: &Path, head: &[u8]) -> (&'static str, &'static str) {

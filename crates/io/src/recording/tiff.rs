@@ -11,6 +11,7 @@
 mod arrangement;
 mod decode;
 mod directory;
+mod page;
 mod sink;
 mod source;
 

@@ -13,11 +13,17 @@ use crate::positioned::{read_exact, write_all};
 /// Children of a node: fixed for files with a version 0 superblock.
 const CHILDREN: usize = 64;
 
+/// More levels than any number of frames needs.
+const MAX_LEVELS: usize = 11;
+
 /// Bytes of a key: size of the chunk, filters, and its offset along frames, rows, columns, bytes.
 const KEY_BYTES: usize = 8 + 8 * 4;
 
+/// Bytes of a node before its keys: signature, level, number of children, siblings.
+const HEAD_BYTES: usize = 24;
+
 /// Bytes of a node: head, children, and the keys between and around them.
-const NODE_BYTES: usize = 24 + CHILDREN * 8 + (CHILDREN + 1) * KEY_BYTES;
+const NODE_BYTES: usize = HEAD_BYTES + CHILDREN * 8 + (CHILDREN + 1) * KEY_BYTES;
 
 /// Where the nodes of an index for up to `capacity` frames lie.
 #[derive(Clone, Copy, Debug)]
@@ -46,7 +52,7 @@ impl Index {
     }
 
     fn levels(self) -> usize {
-        (0..).find(|&l| nodes(self.capacity, l) == 1).map_or(1, |l| l + 1)
+        1 + (0..MAX_LEVELS).take_while(|&l| nodes(self.capacity, l) > 1).count()
     }
 
     fn node(self, level: usize, i: usize) -> u64 {
@@ -56,7 +62,7 @@ impl Index {
 
     /// Writes the nodes that change when the chunks at `addresses[..known]` become all of
     /// `addresses`. Each node is replaced by one that holds more, children before their parents: the
-    /// tree is whole after each step.
+    /// tree is whole after each step, and entries that were there stay as they are.
     pub(super) fn extend(
         self,
         file: &File,
@@ -70,7 +76,11 @@ impl Index {
             let first = known.saturating_sub(1) / (span * CHILDREN);
             for i in (first..nodes(addresses.len(), level)).rev() {
                 let node = self.encode(level, i, span, addresses, chunk_bytes);
-                write_all(file, &node, base + self.node(level, i))?;
+                let at = base + self.node(level, i);
+                // A kill can cut a write where it crosses a page of the system: the entries come
+                // first, then the head that says how many there are.
+                write_all(file, &node[HEAD_BYTES..], at + HEAD_BYTES as u64)?;
+                write_all(file, &node[..HEAD_BYTES], at)?;
             }
             span *= CHILDREN;
         }
@@ -135,7 +145,7 @@ pub(super) fn read_addresses(file: &File, base: u64, root: u64, n: usize) -> io:
             is_leaf = node[5] == 0;
             let used = usize::from(u16::from_le_bytes([node[6], node[7]])).min(CHILDREN);
             for child in 0..used {
-                let at = 24 + KEY_BYTES + child * (KEY_BYTES + 8);
+                let at = HEAD_BYTES + KEY_BYTES + child * (KEY_BYTES + 8);
                 let mut bytes = [0; 8];
                 bytes.copy_from_slice(&node[at..at + 8]);
                 children.push(u64::from_le_bytes(bytes));

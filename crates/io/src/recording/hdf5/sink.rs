@@ -40,6 +40,8 @@ pub(in crate::recording) struct Hdf5Sink {
     info: RecordingInfo,
     stack: Stack,
     skeleton: Skeleton,
+    /// The skeleton as it is in the file, with everything filled in.
+    head: Vec<u8>,
     base: u64,
     /// End of what is in use, from `base`.
     end: u64,
@@ -112,6 +114,7 @@ impl Hdf5Sink {
             file,
             info: info.clone(),
             stack,
+            head: skeleton.bytes.clone(),
             skeleton,
             base,
             end,
@@ -146,6 +149,7 @@ impl Hdf5Sink {
         let roots: Vec<u64> = self.skeleton.data_at.iter().map(|&at| number(at)).collect();
         let frames = self.skeleton.frames_at.iter().map(|&at| number(at)).min().unwrap_or(0);
         let end = number(EOF_AT).saturating_sub(self.base);
+        self.head.clone_from(&bytes);
         let places = self.skeleton.data_at.iter().chain(&self.skeleton.frames_at).chain(&[EOF_AT]);
         for &at in places {
             let at = at as usize;
@@ -195,32 +199,44 @@ impl Hdf5Sink {
             }
         }
         self.put(self.base + self.end, EOF_AT)?;
-        for (index, &at) in self.indices.iter().zip(&self.skeleton.data_at) {
-            self.put(if frames > 0 { index.root() } else { UNDEFINED }, at)?;
+        for d in 0..self.indices.len() {
+            let root = if frames > 0 { self.indices[d].root() } else { UNDEFINED };
+            self.put(root, self.skeleton.data_at[d])?;
         }
         self.put_frames(frames)?;
         self.synced = frames;
         Ok(())
     }
 
-    fn put(&self, number: u64, at: u64) -> std::io::Result<()> {
+    fn put(&mut self, number: u64, at: u64) -> std::io::Result<()> {
+        self.head[at as usize..at as usize + 8].copy_from_slice(&number.to_le_bytes());
         write_all(&self.file, &number.to_le_bytes(), self.base + at)
     }
 
-    fn put_frames(&self, frames: usize) -> std::io::Result<()> {
-        self.skeleton.frames_at.iter().try_for_each(|&at| self.put(frames as u64, at))
+    /// Tells readers the number of frames: everywhere at once, or they could find the channels of
+    /// different length.
+    fn put_frames(&mut self, frames: usize) -> std::io::Result<()> {
+        let places = &self.skeleton.frames_at;
+        for &at in places {
+            let number = (frames as u64).to_le_bytes();
+            self.head[at as usize..at as usize + 8].copy_from_slice(&number);
+        }
+        let (Some(&first), Some(&last)) = (places.iter().min(), places.iter().max()) else {
+            return Ok(());
+        };
+        write_all(&self.file, &self.head[first as usize..last as usize + 8], self.base + first)
     }
 
     fn encode(&mut self, frames: &[f32]) {
         self.buffer.clear();
         let (shape, sample) = (self.info.shape, self.info.sample);
         if self.stack != Stack::Mat {
-            return encode(frames.iter().copied(), sample, &mut self.buffer);
+            return encode(frames.iter().copied(), frames.len(), sample, &mut self.buffer);
         }
         for channel in frames.chunks_exact(shape.len()) {
             let columns =
                 (0..shape.width).flat_map(|x| channel[x..].iter().step_by(shape.width).copied());
-            encode(columns, sample, &mut self.buffer);
+            encode(columns, shape.len(), sample, &mut self.buffer);
         }
     }
 }

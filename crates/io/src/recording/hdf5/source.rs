@@ -16,7 +16,10 @@ use crate::recording::{
 };
 
 /// Bytes read in one go, unless a single frame or chunk is larger.
-const BLOCK_BYTES: usize = 16 << 20;
+const BLOCK_BYTES: usize = 4 << 20;
+
+/// Largest chunk: what the format holds with 32-bit sizes. It is unpacked in one piece.
+const MAX_CHUNK_BYTES: u64 = u32::MAX as u64;
 
 /// An HDF5 or MAT v7.3 recording.
 pub(crate) struct Hdf5Source {
@@ -101,10 +104,10 @@ impl Hdf5Source {
             if let Some(axis) = part.axes.frames {
                 (starts[axis], counts[axis]) = (frame / planes, n);
             }
-            read_block(&dataset, part.stored.bytes(), &starts, &counts, &mut block)
+            let block = read_block(&dataset, part.stored.bytes(), &starts, &counts, &mut block)
                 .map_err(|e| damaged(&self.path, &e))?;
             let first = ((frame - frames.start) * self.info.channels + channel) * len;
-            part.axes.scatter(&counts, &block, part.stored, self.info.channels, &mut out[first..]);
+            part.axes.scatter(&counts, block, part.stored, self.info.channels, &mut out[first..]);
             frame += n;
         }
         Ok(())
@@ -190,8 +193,15 @@ fn find_parts(
             Counting::Hdf5 => dataset.attr("dimension_ordering").ok()?.read_numeric_as().ok(),
             Counting::Matlab => None,
         };
-        let axes = Axes::of(path, &name, &dims, counting, ordering(options, own()))?;
-        let chunk_frames = axes.frames.zip(dataset.chunk_dims()).map_or(1, |(a, c)| c[a]);
+        let stated = ordering(path, dims.len(), options, own())?;
+        let axes = Axes::of(path, &name, &dims, counting, stated)?;
+        let chunk = dataset.chunk_dims().unwrap_or_else(|| vec![1; dims.len()]);
+        let chunk_bytes = chunk.iter().fold(stored.bytes(), |n, &d| n.saturating_mul(d)) as u64;
+        if chunk.len() < dims.len() || chunk_bytes > MAX_CHUNK_BYTES {
+            let reason = format!("{name:?} of {dims:?} is stored in chunks of {chunk:?}");
+            return Err(RecordingError::damaged(path, reason));
+        }
+        let chunk_frames = axes.frames.map_or(1, |a| chunk[a]);
         Ok(Part { name, dims, axes, stored: *stored, chunk_frames })
     };
     chosen.into_iter().map(part).collect()
@@ -203,7 +213,7 @@ fn stored_type(datatype: &DatatypeMessage) -> Option<Stored> {
     use SampleType::{F32, F64, I16, I32, U8, U16, U32};
     let kind = match *datatype {
         DatatypeMessage::FixedPoint { size, signed, bit_offset: 0, bit_precision, .. }
-            if u32::from(bit_precision) == 8 * size =>
+            if u32::from(bit_precision) == size.saturating_mul(8) =>
         {
             match (size, signed) {
                 (1, false) => Kind::Plain(U8),
@@ -226,28 +236,28 @@ fn stored_type(datatype: &DatatypeMessage) -> Option<Stored> {
     Some(Stored { kind, order: ByteOrder::Little })
 }
 
-/// Reads a block as little-endian bytes.
-fn read_block(
+/// Reads a block; returns its bytes, in the byte order of the machines that the library supports:
+/// little-endian.
+fn read_block<'a>(
     dataset: &H5Dataset,
     sample_bytes: usize,
     starts: &[usize],
     counts: &[usize],
-    block: &mut Vec<u8>,
-) -> rust_hdf5::Result<()> {
+    block: &'a mut Vec<u64>,
+) -> rust_hdf5::Result<&'a [u8]> {
     let len: usize = counts.iter().product();
-    block.resize(len * sample_bytes, 0);
+    block.resize((len * sample_bytes).div_ceil(8), 0);
     macro_rules! read {
         ($type:ty) => {{
-            let mut samples: Vec<$type> = vec![0; len];
-            dataset.read_slice_into(&mut samples, starts, counts)?;
-            block.copy_from_slice(bytemuck::cast_slice(&samples));
+            let samples = &mut bytemuck::cast_slice_mut::<u64, $type>(block)[..len];
+            dataset.read_slice_into(samples, starts, counts)?;
         }};
     }
     match sample_bytes {
-        1 => dataset.read_slice_into(&mut block[..], starts, counts)?,
+        1 => read!(u8),
         2 => read!(u16),
         4 => read!(u32),
         _ => read!(u64),
     }
-    Ok(())
+    Ok(&bytemuck::cast_slice(block)[..len * sample_bytes])
 }

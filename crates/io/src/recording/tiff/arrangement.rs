@@ -138,9 +138,9 @@ fn ome(text: &str) -> Option<Stated> {
     let pixels = &text[text.find("<Pixels")?..];
     let pixels = &pixels[..pixels.find('>')?];
     let value = |key: &str| {
-        let start = pixels.find(&format!(" {key}="))? + key.len() + 2;
-        let quote = pixels[start..].chars().next()?;
-        pixels[start + 1..].split(quote).next()
+        let text = &pixels[pixels.find(&format!(" {key}="))? + key.len() + 2..];
+        let quote = text.chars().next()?;
+        text[quote.len_utf8()..].split(quote).next()
     };
     let size = |key| value(key).and_then(|v| v.trim().parse::<usize>().ok()).filter(|&n| n > 0);
     let order = axes(value("DimensionOrder")?.strip_prefix("XY")?.chars())?;
@@ -239,7 +239,10 @@ mod tests {
         let ome = "<?xml?><OME><Image><Pixels DimensionOrder=\"XYZCT\" SizeC='2' SizeT=\"5\" \
                    SizeX=\"9\" SizeZ=\"3\"><TiffData/></Pixels></Image></OME>";
         assert_eq!(read(ome), stack([2, 3, 5], [Z, C, T]));
-        assert_eq!(read("{\"shape\": [7, 2, 4, 5], \"axes\": \"TCYX\"}"), stack([2, 1, 7], czt));
+        assert_eq!(
+            read("{\"shape\": [7, 2, 4, 5], \"axes\": \"TCYX\"}"),
+            stack([2, 1, 7], [C, T, Z])
+        );
         assert_eq!(read("{\"shape\": [7, 4, 5]}"), stack([1, 1, 7], czt));
         assert_eq!(read("SI.hChannels.channelSave = [1;3]\n"), Stated::Interleaved(2));
         assert_eq!(read("scanimage.SI.hChannels.channelsSave = 1"), Stated::Interleaved(1));

@@ -14,6 +14,9 @@ use crate::recording::samples::{ByteOrder, Stored};
 /// Largest strip or tile that is unpacked, in bytes: a plane of 4 GiB.
 const MAX_BLOCK_BYTES: usize = 4 << 30;
 
+/// More than any of the compressions can do (LZW, the best at nothing: 1 to 2700).
+const MAX_RATIO: usize = 4096;
+
 /// Reads a page that is compressed or in pieces: sample s to `out[s * len..]`.
 pub(super) fn read_page(
     tiff: &TiffFile,
@@ -59,6 +62,10 @@ fn unpack(
 ) -> Result<(), Fault> {
     raw.clear();
     let damaged = |reason: String| Fault::BadCompression { reason };
+    if needed / MAX_RATIO > packed.len() {
+        let found = packed.len();
+        return Err(damaged(format!("{found} bytes cannot unpack to {needed}")));
+    }
     match compression {
         Compression::None => raw.extend_from_slice(&packed[..needed.min(packed.len())]),
         Compression::Deflate => {

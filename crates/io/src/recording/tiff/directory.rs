@@ -5,8 +5,9 @@ use std::fs::File;
 use stillframe_image::Shape;
 
 use crate::error::ReadErrorKind as Fault;
+use crate::limits::MAX_SIDE;
 use crate::positioned::{read_exact, read_up_to};
-use crate::recording::samples::{ByteOrder, Kind, SampleType, Stored};
+use crate::recording::samples::ByteOrder;
 
 /// Entries of a directory; more come from damage.
 const MAX_ENTRIES: u64 = 4096;
@@ -44,14 +45,14 @@ pub(super) struct TiffFile {
 pub(super) struct Directory {
     pub(super) shape: Shape,
     pub(super) samples: usize,
-    bits: u64,
-    format: u64,
+    pub(super) bits: u64,
+    pub(super) format: u64,
     pub(super) compression: Compression,
     pub(super) photometric: u64,
     /// Whether each sample of a pixel has a plane of its own.
     pub(super) is_planar: bool,
     pub(super) predictor: u64,
-    fill_order: u64,
+    pub(super) fill_order: u64,
     /// Whether it is a smaller copy of another page.
     pub(super) is_reduced: bool,
     /// Rows and columns of a strip or tile; a strip is as wide as the page.
@@ -63,6 +64,31 @@ pub(super) struct Directory {
     artist: Option<Entry>,
     /// Position of the next directory, 0 for none.
     pub(super) next: u64,
+}
+
+impl Directory {
+    /// A page of which nothing is stated: what TIFF says then holds.
+    fn empty(next: u64) -> Self {
+        Self {
+            shape: Shape::new(0, 0),
+            samples: 1,
+            bits: 1,
+            format: 1,
+            compression: Compression::None,
+            photometric: 1,
+            is_planar: false,
+            predictor: 1,
+            fill_order: 1,
+            is_reduced: false,
+            block: Shape::new(0, 0),
+            offsets: None,
+            counts: None,
+            description: None,
+            software: None,
+            artist: None,
+            next,
+        }
+    }
 }
 
 /// A field of a directory.
@@ -115,13 +141,21 @@ impl TiffFile {
     }
 
     fn read(&self, at: u64, len: u64) -> Result<Vec<u8>, Fault> {
-        let needed = at.saturating_add(len);
-        if needed > self.len {
-            return Err(Fault::Truncated { found: self.len, needed });
-        }
+        self.require(at.saturating_add(len))?;
         let mut bytes = vec![0; len as usize];
         read_exact(&self.file, &mut bytes, at)?;
         Ok(bytes)
+    }
+
+    /// Makes sure that the file has this many bytes, perhaps since a moment ago: it may be growing.
+    fn require(&self, needed: u64) -> Result<(), Fault> {
+        if needed > self.len {
+            let found = self.file.metadata()?.len();
+            if needed > found {
+                return Err(Fault::Truncated { found, needed });
+            }
+        }
+        Ok(())
     }
 
     /// The directory at a position.
@@ -134,7 +168,7 @@ impl TiffFile {
                 needed: at.saturating_add(head as u64),
             });
         }
-        let n = number(&bytes[..head], self.order);
+        let n = number(bytes.get(..head).unwrap_or_default(), self.order);
         if n == 0 || n > MAX_ENTRIES {
             return Err(Fault::header(format!("the directory at byte {at} has {n} entries")));
         }
@@ -160,25 +194,7 @@ impl TiffFile {
         entries: impl Iterator<Item = (u64, Entry)>,
         next: u64,
     ) -> Result<Directory, Fault> {
-        let mut page = Directory {
-            shape: Shape::new(0, 0),
-            samples: 1,
-            bits: 1,
-            format: 1,
-            compression: Compression::None,
-            photometric: 1,
-            is_planar: false,
-            predictor: 1,
-            fill_order: 1,
-            is_reduced: false,
-            block: Shape::new(0, 0),
-            offsets: None,
-            counts: None,
-            description: None,
-            software: None,
-            artist: None,
-            next,
-        };
+        let mut page = Directory::empty(next);
         let mut rows_per_strip = u64::MAX;
         for (tag, entry) in entries {
             let first = || self.numbers(&entry, 1).map(|n| n.first().copied().unwrap_or(0));
@@ -216,6 +232,12 @@ impl TiffFile {
         if page.block.is_empty() {
             let rows = rows_per_strip.clamp(1, page.shape.height.max(1) as u64) as usize;
             page.block = Shape::new(rows, page.shape.width);
+        }
+        if page.block.width.max(page.block.height) as u64 > MAX_SIDE {
+            return Err(Fault::header(format!(
+                "the page at byte {at} has tiles of {}",
+                page.block
+            )));
         }
         page.is_planar &= page.samples > 1;
         Ok(page)
@@ -268,10 +290,7 @@ impl TiffFile {
             list(&page.counts, "lengths of strips or tiles")?
         };
         for (&offset, &count) in offsets.iter().zip(&counts) {
-            let needed = offset.saturating_add(count);
-            if needed > self.len {
-                return Err(Fault::Truncated { found: self.len, needed });
-            }
+            self.require(offset.saturating_add(count))?;
         }
         Ok(offsets.into_iter().zip(counts).collect())
     }
@@ -287,112 +306,5 @@ impl TiffFile {
             Ok::<_, Fault>(String::from_utf8_lossy(&bytes).trim_end_matches('\0').to_string())
         };
         Ok([text(&page.description)?, text(&page.software)?, text(&page.artist)?])
-    }
-}
-
-impl Directory {
-    /// How its samples are stored.
-    pub(super) fn stored(&self, order: ByteOrder) -> Result<Stored, Fault> {
-        let unsupported = |found: String, needed: &str| {
-            Err(Fault::UnsupportedLayout { found, needed: needed.into() })
-        };
-        let kind = match (self.bits, self.format) {
-            (8, 2) => Kind::I8,
-            (16, 2) => Kind::Plain(SampleType::I16),
-            (32, 2) => Kind::Plain(SampleType::I32),
-            (64, 2) => Kind::I64,
-            (32, 3) => Kind::Plain(SampleType::F32),
-            (64, 3) => Kind::Plain(SampleType::F64),
-            // 4: undefined.
-            (8, 1 | 4) => Kind::Plain(SampleType::U8),
-            (16, 1 | 4) => Kind::Plain(SampleType::U16),
-            (32, 1 | 4) => Kind::Plain(SampleType::U32),
-            (64, 1 | 4) => Kind::U64,
-            (bits, format) => {
-                let format = match format {
-                    2 => "signed integers",
-                    3 => "floats",
-                    1 | 4 => "unsigned integers",
-                    _ => "complex or other samples",
-                };
-                let found = format!("a TIFF of {bits}-bit {format}");
-                return unsupported(found, "8, 16, 32 or 64 bits (floats: 32 or 64) are needed");
-            }
-        };
-        if let Compression::Other(number) = self.compression {
-            let name = match number {
-                2..=4 => "fax",
-                6 | 7 => "JPEG",
-                33003 | 33005 | 34712 => "JPEG 2000",
-                34925 => "LZMA",
-                50000 | 34926 => "Zstandard",
-                50001 | 34927 => "WebP",
-                _ => "another",
-            };
-            let found = format!("a TIFF with {name} compression (number {number})");
-            return unsupported(found, "save it uncompressed, or with LZW, Deflate or PackBits");
-        }
-        if self.photometric == 6 || self.photometric > 8 || self.fill_order == 2 {
-            let (p, f) = (self.photometric, self.fill_order);
-            let found = format!("a TIFF with colour model {p} and bit order {f}");
-            return unsupported(found, "grey, RGB or separate channels are needed");
-        }
-        Ok(Stored { kind, order })
-    }
-
-    /// Whether frames of both can follow each other.
-    pub(super) fn matches(&self, other: &Self) -> bool {
-        self.shape == other.shape
-            && self.samples == other.samples
-            && self.bits == other.bits
-            && self.format == other.format
-            && self.is_planar == other.is_planar
-    }
-
-    pub(super) fn sample_bytes(&self) -> usize {
-        self.bits as usize / 8
-    }
-
-    /// Planes that are stored one after another.
-    pub(super) fn planes(&self) -> usize {
-        if self.is_planar { self.samples } else { 1 }
-    }
-
-    /// Samples of a pixel that lie side by side.
-    pub(super) fn chunky(&self) -> usize {
-        if self.is_planar { 1 } else { self.samples }
-    }
-
-    pub(super) fn blocks_per_plane(&self) -> usize {
-        self.blocks_across() * self.shape.height.div_ceil(self.block.height.max(1))
-    }
-
-    pub(super) fn blocks_across(&self) -> usize {
-        self.shape.width.div_ceil(self.block.width.max(1))
-    }
-
-    /// Bytes of a strip or tile of this many rows, unpacked.
-    pub(super) fn block_bytes(&self, rows: usize) -> usize {
-        rows * self.block.width * self.chunky() * self.sample_bytes()
-    }
-
-    pub(super) fn bytes(&self) -> u64 {
-        (self.shape.len() * self.samples * self.sample_bytes()) as u64
-    }
-
-    /// Where the page begins if its samples lie in one piece, uncompressed, in order.
-    pub(super) fn one_piece(&self, blocks: &[(u64, u64)]) -> Option<u64> {
-        let is_plain = self.compression == Compression::None
-            && self.predictor == 1
-            && self.block.width == self.shape.width;
-        let mut end = blocks.first()?.0;
-        for &(offset, count) in blocks {
-            if offset != end {
-                return None;
-            }
-            end += count;
-        }
-        let start = blocks[0].0;
-        (is_plain && end - start >= self.bytes()).then_some(start)
     }
 }

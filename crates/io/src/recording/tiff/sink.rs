@@ -185,9 +185,9 @@ impl TiffSink {
         for page in pages.chunks_exact(self.samples * len) {
             let pixels = (0..len).flat_map(|i| page[i..].iter().step_by(len).copied());
             if self.samples == 1 {
-                encode(page.iter().copied(), self.info.sample, &mut self.buffer);
+                encode(page.iter().copied(), len, self.info.sample, &mut self.buffer);
             } else {
-                encode(pixels, self.info.sample, &mut self.buffer);
+                encode(pixels, page.len(), self.info.sample, &mut self.buffer);
             }
             self.buffer.resize(self.buffer.len().next_multiple_of(8), 0);
             link = self.buffer.len() + self.link_range().start;
