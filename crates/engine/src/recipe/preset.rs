@@ -194,7 +194,6 @@ fn methodik_v4(recipe: &mut StackRecipe) {
 
 #[cfg(test)]
 mod tests {
-    use super::super::Recipe;
     use super::*;
     use crate::recipe::Recipe;
 
