@@ -4,6 +4,7 @@
 //!   pixels and mask bits; [`fits::FitsWriter`] writes FITS files;
 //! * [`inputs::resolve`] turns folders, patterns and files into an ordered list;
 //! * [`OutputFolder`] and [`AtomicFile`] keep results whole and inputs untouched;
+//! * [`wcs`] tells where on the sky a pixel lies, and back;
 //! * [`spool`] keeps planes in scratch files; [`preview`] makes pictures to look at.
 //!
 //! No function here panics on bad input: every fault of a file is a [`ReadError`] that says what
@@ -42,6 +43,7 @@ mod positioned;
 pub mod preview;
 pub mod sink;
 pub mod spool;
+pub mod wcs;
 
 pub use error::{ReadError, ReadErrorKind, WriteError, WriteErrorKind};
 pub use sink::{AtomicFile, Existing, OutputFolder, write_file};
