@@ -179,7 +179,7 @@ pub(crate) fn phase_title(phase: &str) -> String {
         "stack_measure" => "measuring frames".to_owned(),
         "stack_match" => "matching stars".to_owned(),
         "stack_tiles" => "registering tiles".to_owned(),
-        "stack_combine" => "combining".to_owned(),
+        "stack_combine" | "mosaic_combine" => "combining".to_owned(),
         "simulate_burst" => "simulating frames".to_owned(),
         other => match other.strip_prefix("stack_master_") {
             Some(kind) => format!("making the {kind} master"),

@@ -4,10 +4,15 @@
 
 pub mod compare;
 pub mod inspect;
+pub mod mosaic;
 pub mod recipe;
 pub mod simulate;
 pub mod stack;
+mod units;
+mod watch;
+mod worker;
 
 pub use stillframe_image as image;
 pub use stillframe_io as io;
 pub use stillframe_runtime as runtime;
+pub use worker::{WorkerFailure, serve_worker};

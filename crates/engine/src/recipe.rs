@@ -10,6 +10,7 @@ mod frames;
 mod geometry;
 mod import;
 mod keys;
+mod mosaic;
 mod nearest;
 mod preset;
 mod problem;
@@ -34,6 +35,10 @@ pub use geometry::{
     ReferenceFrame, RefineRecipe, ResamplingRecipe, Temporal, TileRecipe,
 };
 pub use import::{Imported, Note, import_tile_compile};
+pub use mosaic::{
+    Combine, GridRecipe, MosaicKernel, MosaicRecipe, MosaicResampling, MosaicWeights,
+    PhotometryRecipe, Route, ScaleFrom, SkyMatch, TileWeight,
+};
 pub use preset::Preset;
 pub use problem::{Problem, RecipeError};
 pub use stack::{RECIPE_VERSION, StackRecipe};

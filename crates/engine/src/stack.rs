@@ -5,29 +5,29 @@
 //! solved together; pass 2 takes blocks of the canvas, resamples what lies under each from every
 //! frame once, rejects and combines.
 
-mod burst;
-mod calibration;
+pub(crate) mod burst;
+pub(crate) mod calibration;
 mod canvas;
 mod clusters;
 mod combine;
-mod error;
+pub(crate) mod error;
 mod gauge;
 mod geometry;
-mod inputs;
-mod light;
+pub(crate) mod inputs;
+pub(crate) mod light;
 mod local_metrics;
-mod masters;
-mod measure;
-mod output;
+pub(crate) mod masters;
+pub(crate) mod measure;
+pub(crate) mod output;
 mod phases;
 mod photometry;
-mod pipeline;
+pub(crate) mod pipeline;
 mod plan;
 mod reconstruct;
-mod report;
-mod requests;
-mod resume;
-mod run;
+pub(crate) mod report;
+pub(crate) mod requests;
+pub(crate) mod resume;
+pub(crate) mod run;
 mod synthetic;
 mod tile_gauge;
 mod tile_pass;
@@ -37,10 +37,10 @@ mod v4_weights;
 mod wcs_cards;
 mod weighing;
 mod weights;
-mod wire;
-mod worker;
+pub(crate) mod wire;
 
 pub use error::StackError;
+pub(crate) use phases::{Job, with_job};
 pub use pipeline::{StackOutcome, run};
 pub use plan::{StackPlan, plan};
 pub use report::{
@@ -48,4 +48,3 @@ pub use report::{
     SyntheticGroup, SyntheticReport,
 };
 pub use run::{PhaseRecord, StackJob};
-pub use worker::{WorkerFailure, serve_worker};

@@ -68,9 +68,9 @@ pub enum WcsError {
 
 /// The world coordinates of an image of two celestial axes.
 ///
-/// Serialised as its header cards, from which it is built again to the same bits.
+/// Serialised as the text of its header cards, from which it is built again to the same bits.
 #[derive(Clone, Serialize, Deserialize)]
-#[serde(try_from = "Header", into = "Header")]
+#[serde(try_from = "String", into = "String")]
 pub struct Wcs {
     cards: Header,
     inner: fits_well::wcs::Wcs,
@@ -90,17 +90,17 @@ impl PartialEq for Wcs {
     }
 }
 
-impl From<Wcs> for Header {
+impl From<Wcs> for String {
     fn from(wcs: Wcs) -> Self {
-        wcs.cards
+        cards::to_text(&wcs.cards)
     }
 }
 
-impl TryFrom<Header> for Wcs {
+impl TryFrom<String> for Wcs {
     type Error = WcsError;
 
-    fn try_from(header: Header) -> Result<Self, WcsError> {
-        Self::from_header(&header)
+    fn try_from(text: String) -> Result<Self, WcsError> {
+        Self::from_header(&crate::fits::header_from_text(&text))
     }
 }
 

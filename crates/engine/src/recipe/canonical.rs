@@ -11,18 +11,28 @@ pub(crate) fn tree<T: Serialize>(recipe: &T) -> Value {
     serde_json::to_value(recipe).expect("every map of a recipe has strings as keys")
 }
 
+/// Any recipe as JSON in one line: every key, sorted by name, no blanks.
+pub(crate) fn canonical_json<T: Serialize>(recipe: &T) -> String {
+    let mut value = tree(recipe);
+    value.sort_all_objects();
+    value.to_string()
+}
+
+/// SHA-256 of [`canonical_json`], 64 hexadecimal digits.
+pub(crate) fn sha256<T: Serialize>(recipe: &T) -> String {
+    format!("{:x}", Sha256::digest(canonical_json(recipe).as_bytes()))
+}
+
 impl StackRecipe {
     /// The recipe as JSON in one line: every key, sorted by name, no blanks. Equal recipes have
     /// equal texts.
     pub fn canonical_json(&self) -> String {
-        let mut value = tree(self);
-        value.sort_all_objects();
-        value.to_string()
+        canonical_json(self)
     }
 
     /// SHA-256 of [`Self::canonical_json`], 64 hexadecimal digits.
     pub fn sha256(&self) -> String {
-        format!("{:x}", Sha256::digest(self.canonical_json().as_bytes()))
+        sha256(self)
     }
 
     /// The recipe whose [`Self::canonical_json`] (or any JSON of the same keys) is `text`.

@@ -172,6 +172,39 @@ impl RecipeFile {
     }
 }
 
+/// The recipe of the file `path` (the defaults without one) with the overrides `sets` applied in order,
+/// for recipes that have no resources beside them; `root` is the top of its keys.
+///
+/// # Errors
+/// Any [`RecipeError`]; all problems of the values at once.
+pub(crate) fn load_tree<T: DeserializeOwned>(
+    root: &Key,
+    path: Option<&Path>,
+    sets: &[String],
+) -> Result<T, RecipeError> {
+    let mut value = match path {
+        None => Value::Object(Map::new()),
+        Some(path) => {
+            let text = std::fs::read_to_string(path)
+                .map_err(|source| RecipeError::Read { path: path.to_owned(), source })?;
+            RecipeFormat::of(path)?.parse(&text)?
+        }
+    };
+    let mut problems = Vec::new();
+    check(root, &value, &mut problems);
+    if !value.is_object() {
+        return Err(RecipeError::Invalid { problems });
+    }
+    for set in sets {
+        match apply_set(root, &mut value, set) {
+            Err(RecipeError::Invalid { problems: more }) => problems.extend(more),
+            other => other?,
+        }
+    }
+    RecipeError::unless_empty(problems)?;
+    read_checked(value)
+}
+
 /// `value`, which has passed the check of its keys, as its type.
 pub(crate) fn read_checked<T: DeserializeOwned>(value: Value) -> Result<T, RecipeError> {
     serde_json::from_value(value).map_err(|e| RecipeError::Invalid {

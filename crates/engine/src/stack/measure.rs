@@ -21,26 +21,26 @@ const LEAST_DATA: f64 = 0.2;
 
 /// What the recipe says about measuring.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub(super) struct MeasureSpec {
-    pub(super) mesh_px: usize,
-    pub(super) detection_sigma: f64,
+pub(crate) struct MeasureSpec {
+    pub(crate) mesh_px: usize,
+    pub(crate) detection_sigma: f64,
     /// Stars kept per frame.
-    pub(super) max_stars: usize,
-    pub(super) judge_linearity: bool,
+    pub(crate) max_stars: usize,
+    pub(crate) judge_linearity: bool,
 }
 
 /// What is kept of a star: 36 bytes, so that ten thousand frames fit.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-pub(super) struct StarRecord {
-    pub(super) x: f32,
-    pub(super) y: f32,
-    pub(super) sigma_px: f32,
-    pub(super) flux: f32,
-    pub(super) flux_sigma: f32,
-    pub(super) peak: f32,
-    pub(super) fwhm_px: f32,
-    pub(super) roundness: f32,
-    pub(super) flags: u8,
+pub(crate) struct StarRecord {
+    pub(crate) x: f32,
+    pub(crate) y: f32,
+    pub(crate) sigma_px: f32,
+    pub(crate) flux: f32,
+    pub(crate) flux_sigma: f32,
+    pub(crate) peak: f32,
+    pub(crate) fwhm_px: f32,
+    pub(crate) roundness: f32,
+    pub(crate) flags: u8,
 }
 
 impl StarRecord {
@@ -59,35 +59,35 @@ impl StarRecord {
     }
 
     /// Whether flux and shape can be trusted.
-    pub(super) fn is_good(&self) -> bool {
+    pub(crate) fn is_good(&self) -> bool {
         self.flags == 0
     }
 
-    pub(super) fn position(&self) -> Point {
+    pub(crate) fn position(&self) -> Point {
         Point::new(f64::from(self.x), f64::from(self.y))
     }
 }
 
 /// What is kept of a frame.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub(super) struct FrameMeasure {
+pub(crate) struct FrameMeasure {
     /// Of the file, hexadecimal.
-    pub(super) sha256: String,
-    pub(super) stars: Vec<StarRecord>,
+    pub(crate) sha256: String,
+    pub(crate) stars: Vec<StarRecord>,
     /// Background of each output plane (1 or 3).
-    pub(super) meshes: Vec<Background>,
-    pub(super) metrics: FrameMetrics,
-    pub(super) saturated_fraction: f64,
+    pub(crate) meshes: Vec<Background>,
+    pub(crate) metrics: FrameMetrics,
+    pub(crate) saturated_fraction: f64,
     /// The reason for which the frame looks stretched.
-    pub(super) stretched: Option<String>,
+    pub(crate) stretched: Option<String>,
 }
 
 /// Outcome of measuring one frame.
-pub(super) type Measured = Result<FrameMeasure, String>;
+pub(crate) type Measured = Result<FrameMeasure, String>;
 
 /// Buffers of a worker.
 #[derive(Debug)]
-pub(super) struct MeasureScratch {
+pub(crate) struct MeasureScratch {
     buffer: FrameBuffer,
     file: FileBuffer,
     plane: Image<f32>,
@@ -96,7 +96,7 @@ pub(super) struct MeasureScratch {
 }
 
 impl MeasureScratch {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self {
             buffer: FrameBuffer::new(),
             file: FileBuffer::default(),
@@ -108,7 +108,7 @@ impl MeasureScratch {
 }
 
 /// Measures frame `index` of the burst.
-pub(super) fn measure(
+pub(crate) fn measure(
     burst: &Burst,
     spec: &MeasureSpec,
     index: usize,
@@ -133,7 +133,7 @@ fn try_measure(
     index: usize,
     scratch: &mut MeasureScratch,
 ) -> Result<FrameMeasure, MeasureError> {
-    let shape = burst.spec.shape;
+    let shape = burst.spec.frames[index].shape;
     let n = shape.len() as f64;
     let mut luminance: Option<Image<f32>> = None;
     let mut meshes = Vec::new();

@@ -1,21 +1,19 @@
 //! The order of a stack's steps.
 
 use std::path::PathBuf;
-use std::time::Duration;
 
 use stillframe_image::{CfaPattern, Point, Shape, Transform};
 use stillframe_io::inputs::Inputs as Found;
 use stillframe_kernels::combine::{Combination, Rejection, RejectionMethod};
 use stillframe_kernels::register::fit::Model;
 use stillframe_kernels::warp::WarpKernel;
+use stillframe_runtime::Budget;
 use stillframe_runtime::cancel::Cancel;
 use stillframe_runtime::capabilities::Capabilities;
 use stillframe_runtime::clock::Stopwatch;
-use stillframe_runtime::event_log::EventLog;
-use stillframe_runtime::observe::{Event, Fanout, Observer};
+use stillframe_runtime::observe::{Event, Observer};
 use stillframe_runtime::phase::UnitResult;
 use stillframe_runtime::plan::PlannedUnit;
-use stillframe_runtime::{Budget, Telemetry, usage};
 
 use super::burst::{Burst, BurstSpec, FrameFile};
 use super::calibration::{self, defects_from_lights};
@@ -27,7 +25,7 @@ use super::geometry::{
     Evidence, FieldRequest, MatchedFrame, fit_fields, joint_frames, mean_geometry, median,
     residuals,
 };
-use super::inputs::{self, Inputs};
+use super::inputs::{self, Alike, Inputs};
 use super::measure::{FrameMeasure, MeasureSpec, Measured};
 use super::output::{self, Stack};
 use super::phases::{CombinePhase, MeasurePhase};
@@ -47,6 +45,7 @@ use crate::recipe::{
     self, Clamping, ColourMethod, FieldMethod, GaugeMethod, HotPixels, Kernel, Linearity,
     ReconstructionMethod, StackRecipe,
 };
+use crate::watch::{Ended, watched};
 
 /// What a run has made.
 #[derive(Debug)]
@@ -81,36 +80,17 @@ pub fn run(
     let watch = Stopwatch::start();
     let found = resolve_lights(job)?;
     output::check_folder(job, &found.files)?;
-    let log = EventLog::create(&job.output.join("events.jsonl"));
-    let log = log.map_err(|e| output::folder_error(job, &e))?;
-    let telemetry = Telemetry::start(&job.output.join("telemetry.csv"), TELEMETRY_INTERVAL);
-    let telemetry = telemetry.map_err(|e| output::folder_error(job, &e))?;
-    let everyone = Fanout::new(vec![observer, &log, &telemetry]);
-    let result = run_watched(job, found, &everyone, cancel, &watch);
-    let (status, exit_code) = match &result {
-        Ok(outcome) if outcome.lost_too_many => ("frames_lost", 3),
-        Ok(_) => ("done", 0),
-        Err(StackError::Interrupted) => ("interrupted", 130),
-        Err(e) => {
-            everyone.event(&Event::error(e.to_string()));
-            ("failed", 1)
-        }
+    let ended = |result: &Result<StackOutcome, StackError>| match result {
+        Ok(outcome) if outcome.lost_too_many => Ended::FramesLost,
+        Ok(_) => Ended::Done,
+        Err(StackError::Interrupted) => Ended::Interrupted,
+        Err(e) => Ended::Failed(e.to_string()),
     };
-    everyone.event(&Event::RunEnd {
-        status: status.into(),
-        exit_code,
-        wall_secs: watch.wall_secs(),
-        cpu_secs: watch.cpu_secs(),
-        peak_rss_bytes: usage::peak_rss_bytes(),
-    });
-    drop(everyone);
-    // A log that could not be written to the end says nothing against the result.
-    let _ = (telemetry.finish(), log.finish());
-    result
+    watched(&job.output, observer, &watch, ended, |everyone| {
+        run_watched(job, found, everyone, cancel, &watch)
+    })
+    .map_err(|e| output::folder_error(job, &e))?
 }
-
-/// Telemetry has a row at least this often.
-const TELEMETRY_INTERVAL: Duration = Duration::from_secs(1);
 
 fn run_watched(
     job: &StackJob,
@@ -139,7 +119,7 @@ fn run_watched(
         budget_bytes: budget.bytes,
         capabilities: run.capabilities.clone(),
     });
-    let mut inputs = inputs::open(found, &job.recipe.input, &run.light())?;
+    let mut inputs = inputs::open(found, &job.recipe.input, Alike::Frames, &run.light())?;
     check_gates(&mut run, &inputs)?;
     let prepared = calibration::prepare(&mut run, &inputs)?;
     let (burst, measures) = measure_all(&mut run, &mut inputs, prepared)?;
@@ -193,7 +173,7 @@ fn too_few(inputs: &Inputs, needed: usize) -> StackError {
 
 /// Stars that are kept of each frame of a burst of `n`: all frames together stay below a bound, so
 /// that memory does not grow with their number.
-pub(super) fn stars_per_frame(n: usize, recipe: &StackRecipe) -> usize {
+pub(crate) fn stars_per_frame(n: usize, recipe: &StackRecipe) -> usize {
     const ALL_FRAMES: usize = 400_000;
     const LEAST: usize = 300;
     (ALL_FRAMES / n.max(1)).max(LEAST).min(recipe.metrics.max_stars)
@@ -201,7 +181,7 @@ pub(super) fn stars_per_frame(n: usize, recipe: &StackRecipe) -> usize {
 
 /// Pass 1. Frames that cannot be used are lost; the measures are those of the usable ones, which
 /// are the frames of the burst, in order.
-fn measure_all(
+pub(crate) fn measure_all(
     run: &mut Run<'_>,
     inputs: &mut Inputs,
     prepared: calibration::Prepared,
@@ -223,7 +203,8 @@ fn measure_all(
                 } else {
                     path.clone()
                 };
-                FrameFile { path, pixels, dark_scale }
+                let shape = inputs.info(i).shape;
+                FrameFile { path, pixels, dark_scale, shape }
             })
             .collect(),
         masters: prepared.masters,
@@ -588,7 +569,7 @@ fn solve(
             resample,
             colour,
             planes,
-            rejection: rejection(recipe),
+            rejection: rejection(&recipe.rejection),
             combination: match recipe.combination {
                 recipe::Combination::Mean => Combination::Mean,
                 recipe::Combination::Median => Combination::Median,
@@ -676,8 +657,8 @@ fn weight_lattice(canvas: &Canvas, fwhm_px: f64, recipe: &StackRecipe) -> Weight
     }
 }
 
-fn kernel(recipe: &StackRecipe) -> WarpKernel {
-    match recipe.resampling.kernel {
+pub(crate) fn kernel(kernel: Kernel) -> WarpKernel {
+    match kernel {
         Kernel::Lanczos3 => WarpKernel::Lanczos3,
         Kernel::Bicubic => WarpKernel::Bicubic,
         Kernel::Bilinear => WarpKernel::Bilinear,
@@ -685,8 +666,7 @@ fn kernel(recipe: &StackRecipe) -> WarpKernel {
     }
 }
 
-fn rejection(recipe: &StackRecipe) -> Rejection {
-    let r = &recipe.rejection;
+pub(crate) fn rejection(r: &recipe::RejectionRecipe) -> Rejection {
     Rejection {
         method: match r.method {
             recipe::RejectionMethod::None => RejectionMethod::None,
@@ -718,7 +698,7 @@ pub(super) fn resampling(
     let resample = match (colour, &recipe.drizzle, recipe.colour.pixfrac) {
         (_, Some(d), _) => Resample::Drizzle { pixfrac: d.pixfrac },
         (ColourMode::Mosaic(_), None, Some(pixfrac)) => Resample::Drizzle { pixfrac },
-        (_, None, _) => Resample::Warp { kernel: kernel(recipe) },
+        (_, None, _) => Resample::Warp { kernel: kernel(recipe.resampling.kernel) },
     };
     (colour, resample)
 }

@@ -13,15 +13,15 @@ use serde::de::DeserializeOwned;
 use sha2::{Digest, Sha256};
 
 /// Name of the folder inside the output folder.
-pub(super) const FOLDER: &str = ".stillframe-resume";
+pub(crate) const FOLDER: &str = ".stillframe-resume";
 
 /// Digest of what a stage depends on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct StageKey([u8; 32]);
+pub(crate) struct StageKey([u8; 32]);
 
 impl StageKey {
     /// The key of a stage that depends on `parts` (and on nothing else but this version).
-    pub(super) fn of(parts: &impl Serialize) -> Self {
+    pub(crate) fn of(parts: &impl Serialize) -> Self {
         let mut hash = Sha256::new();
         hash.update(env!("CARGO_PKG_VERSION"));
         hash.update(serde_json::to_vec(parts).expect("keys are plain data"));
@@ -31,19 +31,19 @@ impl StageKey {
 
 /// The stages of one output folder.
 #[derive(Debug)]
-pub(super) struct Stages {
+pub(crate) struct Stages {
     folder: PathBuf,
     resume: bool,
 }
 
 impl Stages {
     /// Stages in `output`; earlier ones are used only if `resume`.
-    pub(super) fn new(output: &Path, resume: bool) -> Self {
+    pub(crate) fn new(output: &Path, resume: bool) -> Self {
         Self { folder: output.join(FOLDER), resume }
     }
 
     /// The stored result of stage `name`, if it is there, whole, and of this key.
-    pub(super) fn load<T: DeserializeOwned>(&self, name: &str, key: StageKey) -> Option<T> {
+    pub(crate) fn load<T: DeserializeOwned>(&self, name: &str, key: StageKey) -> Option<T> {
         if !self.resume {
             return None;
         }
@@ -60,7 +60,7 @@ impl Stages {
     ///
     /// # Errors
     /// If the folder cannot be written.
-    pub(super) fn save<T: Serialize>(
+    pub(crate) fn save<T: Serialize>(
         &self,
         name: &str,
         key: StageKey,
@@ -78,7 +78,7 @@ impl Stages {
     }
 
     /// Removes all stages: the run is complete.
-    pub(super) fn clear(&self) {
+    pub(crate) fn clear(&self) {
         // What cannot be removed is only disk space; the next run does not use it by itself.
         let _ = fs::remove_dir_all(&self.folder);
     }

@@ -17,9 +17,9 @@ use super::error::StackError;
 use super::light::LightPhases;
 use super::masters::Kind;
 use super::output;
-use super::phases::write_spec;
 use super::resume::{StageKey, Stages};
 use crate::recipe::StackRecipe;
+use crate::units::write_spec;
 
 /// What is to be stacked, into what, how, and with what.
 #[derive(Clone, Debug)]
@@ -60,20 +60,20 @@ pub struct PhaseRecord {
 }
 
 /// State of a run that all its steps share.
-pub(super) struct Run<'a> {
-    pub(super) job: &'a StackJob,
-    pub(super) observer: &'a dyn Observer,
-    pub(super) cancel: &'a Cancel,
-    pub(super) capabilities: Capabilities,
-    pub(super) stages: Stages,
-    pub(super) scratch: PathBuf,
-    pub(super) warnings: Vec<String>,
-    pub(super) phases: Vec<PhaseRecord>,
+pub(crate) struct Run<'a> {
+    pub(crate) job: &'a StackJob,
+    pub(crate) observer: &'a dyn Observer,
+    pub(crate) cancel: &'a Cancel,
+    pub(crate) capabilities: Capabilities,
+    pub(crate) stages: Stages,
+    pub(crate) scratch: PathBuf,
+    pub(crate) warnings: Vec<String>,
+    pub(crate) phases: Vec<PhaseRecord>,
 }
 
 impl Run<'_> {
     /// Records that something is done differently from what was asked.
-    pub(super) fn warn(&mut self, message: String) {
+    pub(crate) fn warn(&mut self, message: String) {
         if !self.warnings.contains(&message) {
             self.observer.event(&Event::warning(message.clone()));
             self.warnings.push(message);
@@ -81,7 +81,7 @@ impl Run<'_> {
     }
 
     /// The loop for small work between the passes.
-    pub(super) fn light(&self) -> LightPhases<'_> {
+    pub(crate) fn light(&self) -> LightPhases<'_> {
         let sequential = self.job.resources.executor == Some(ExecutorKind::Sequential);
         let cores = self.capabilities.logical_cores;
         let workers = self.job.resources.workers.map_or(cores, std::num::NonZeroUsize::get);
@@ -93,12 +93,12 @@ impl Run<'_> {
     }
 
     /// The plan of a heavy phase.
-    pub(super) fn plan(&self, request: &PhaseRequest) -> Result<ParallelPlan, StackError> {
+    pub(crate) fn plan(&self, request: &PhaseRequest) -> Result<ParallelPlan, StackError> {
         Ok(plan(request, &self.job.resources, &self.capabilities)?)
     }
 
     /// Writes the specification of a phase for worker processes, if there will be any.
-    pub(super) fn spec_file(
+    pub(crate) fn spec_file(
         &self,
         plan: &ParallelPlan,
         name: &str,
@@ -114,7 +114,7 @@ impl Run<'_> {
     }
 
     /// Runs a heavy phase and records plan and achievement.
-    pub(super) fn run_phase<P: Phase>(
+    pub(crate) fn run_phase<P: Phase>(
         &mut self,
         phase: &P,
         plan: &ParallelPlan,
@@ -148,7 +148,7 @@ impl Run<'_> {
     }
 
     /// Stores a finished stage; a full disk is no reason to lose the run.
-    pub(super) fn save_stage(
+    pub(crate) fn save_stage(
         &mut self,
         name: &str,
         key: StageKey,
@@ -161,7 +161,7 @@ impl Run<'_> {
     }
 
     /// Files of one kind of calibration frames.
-    pub(super) fn resolve_calibration(&mut self, kind: Kind) -> Result<Vec<PathBuf>, StackError> {
+    pub(crate) fn resolve_calibration(&mut self, kind: Kind) -> Result<Vec<PathBuf>, StackError> {
         let given = match kind {
             Kind::Bias => &self.job.bias,
             Kind::Dark => &self.job.dark,
@@ -174,7 +174,7 @@ impl Run<'_> {
     }
 
     /// What tells these calibration files from others.
-    pub(super) fn calibration_identity(&mut self) -> Result<Vec<(PathBuf, u64)>, StackError> {
+    pub(crate) fn calibration_identity(&mut self) -> Result<Vec<(PathBuf, u64)>, StackError> {
         let mut files = Vec::new();
         for kind in [Kind::Bias, Kind::Dark, Kind::Flat] {
             for path in self.resolve_calibration(kind)? {
@@ -186,20 +186,20 @@ impl Run<'_> {
     }
 
     /// Key of a master: the files it is made of and how.
-    pub(super) fn master_key(&self, kind: Kind, sources: &[FitsSource], offset: bool) -> StageKey {
+    pub(crate) fn master_key(&self, kind: Kind, sources: &[FitsSource], offset: bool) -> StageKey {
         let files: Vec<_> = sources.iter().map(|s| identity(s.info())).collect();
         StageKey::of(&(kind.name(), files, offset, &self.job.recipe.calibration))
     }
 }
 
 /// What tells a file from a changed one: path, size, time.
-pub(super) fn identity(info: &stillframe_io::fits::FrameInfo) -> (&Path, u64, i64) {
+pub(crate) fn identity(info: &stillframe_io::fits::FrameInfo) -> (&Path, u64, i64) {
     (&info.path, info.file_bytes, info.modified_nanos)
 }
 
 /// The light frames of a job. An earlier result of its own in a folder of lights is no light,
 /// unless it is named by its name.
-pub(super) fn resolve_lights(job: &StackJob) -> Result<Found, StackError> {
+pub(crate) fn resolve_lights(job: &StackJob) -> Result<Found, StackError> {
     let mut found = find(&job.inputs, "input")?;
     let real = |path: &Path| path.canonicalize().ok();
     if let Some(own) = real(&job.output.join(output::IMAGE)) {
@@ -216,7 +216,7 @@ pub(super) fn resolve_lights(job: &StackJob) -> Result<Found, StackError> {
 }
 
 /// Files that `given` stand for.
-pub(super) fn resolve(given: &[String], what: &str) -> Result<Vec<PathBuf>, StackError> {
+pub(crate) fn resolve(given: &[String], what: &str) -> Result<Vec<PathBuf>, StackError> {
     find(given, what).map(|found| found.files)
 }
 

@@ -1,21 +1,21 @@
 //! How pixels travel to worker processes and into stored stages: as plain bytes.
 
 /// `#[serde(with = "wire::pod")]`: a vector of plain numbers as one block of bytes.
-pub(super) mod pod {
+pub(crate) mod pod {
     use std::fmt;
     use std::marker::PhantomData;
 
     use bytemuck::Pod;
     use serde::{Deserializer, Serializer, de};
 
-    pub(in super::super) fn serialize<T: Pod, S: Serializer>(
+    pub(crate) fn serialize<T: Pod, S: Serializer>(
         values: &[T],
         serializer: S,
     ) -> Result<S::Ok, S::Error> {
         serializer.serialize_bytes(bytemuck::cast_slice(values))
     }
 
-    pub(in super::super) fn deserialize<'de, T: Pod, D: Deserializer<'de>>(
+    pub(crate) fn deserialize<'de, T: Pod, D: Deserializer<'de>>(
         deserializer: D,
     ) -> Result<Vec<T>, D::Error> {
         struct Visitor<T>(PhantomData<T>);
@@ -40,7 +40,7 @@ pub(super) mod pod {
 }
 
 /// `#[serde(with = "wire::image")]`: an `Option<Image<f32>>` as shape and bytes.
-pub(super) mod image {
+pub(crate) mod image {
     use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
     use stillframe_image::{Image, Shape};
 
@@ -58,7 +58,7 @@ pub(super) mod image {
         pixels: &'a [f32],
     }
 
-    pub(in super::super) fn serialize<S: Serializer>(
+    pub(crate) fn serialize<S: Serializer>(
         image: &Option<Image<f32>>,
         serializer: S,
     ) -> Result<S::Ok, S::Error> {
@@ -68,7 +68,7 @@ pub(super) mod image {
             .serialize(serializer)
     }
 
-    pub(in super::super) fn deserialize<'de, D: Deserializer<'de>>(
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(
         deserializer: D,
     ) -> Result<Option<Image<f32>>, D::Error> {
         let Some(raw) = Option::<Raw>::deserialize(deserializer)? else { return Ok(None) };

@@ -136,3 +136,15 @@ pub(super) fn to_fits_well(header: &Header) -> Result<fits_well::header::Header,
     }
     Ok(out)
 }
+
+/// The cards as lines of `KEY = value`; numbers to the last bit.
+pub(super) fn to_text(header: &Header) -> String {
+    let lines = header.cards.iter().map(|Card { key, value, .. }| match value {
+        Value::Integer(i) => format!("{key:<8}= {i}\n"),
+        // always with a point or an exponent: 2 is an integer
+        Value::Real(r) => format!("{key:<8}= {r:?}\n"),
+        Value::Text(t) => format!("{key:<8}= '{}'\n", t.replace('\'', "''")),
+        Value::Logical(_) | Value::None => String::new(),
+    });
+    lines.collect()
+}

@@ -4,8 +4,10 @@
 //! (objects are stars, values are logarithms of fluxes): tile `t` sees object `o`, whose true value
 //! nobody knows, as `value = truth_o + surface_t(u, v) + error`.
 
+mod correct;
 mod gradients;
 
+pub use correct::Correction;
 use gradients::{Normal, solve_normal};
 
 /// Terms of the richest surface.

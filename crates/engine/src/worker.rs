@@ -1,9 +1,27 @@
 //! The worker process of the `processes` executor.
 
-use stillframe_runtime::phase::Phase;
+use serde::{Deserialize, Serialize};
+use stillframe_runtime::phase::{DecodeError, Phase};
 use stillframe_runtime::worker::{Session, WorkerError};
 
-use super::phases::{ServePhase, with_job};
+use crate::units::ServePhase;
+use crate::{mosaic, stack};
+
+/// What a worker process is told: where the specifications are that the run has written.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) enum Job {
+    /// A phase of `stack`.
+    Stack(stack::Job),
+    /// A phase of `mosaic`.
+    Mosaic(mosaic::Job),
+}
+
+impl Job {
+    /// The bytes for [`Phase::job`].
+    pub(crate) fn bytes(&self) -> Option<Vec<u8>> {
+        postcard::to_stdvec(self).ok()
+    }
+}
 
 /// Why a worker process ended early.
 #[derive(Debug, thiserror::Error)]
@@ -35,4 +53,15 @@ pub fn serve_worker() -> Result<(), WorkerFailure> {
         }
     }
     Ok(())
+}
+
+/// The other side of [`Phase::job`]: builds the phase in a worker process and hands it to `serve`.
+///
+/// # Errors
+/// If the specifications cannot be read; the run then repeats the unit or ends with that reason.
+fn with_job<R>(job: &[u8], serve: impl ServePhase<R>) -> Result<R, DecodeError> {
+    match postcard::from_bytes(job)? {
+        Job::Stack(job) => stack::with_job(job, serve),
+        Job::Mosaic(job) => mosaic::with_job(job, serve),
+    }
 }
