@@ -47,7 +47,8 @@ pub(super) fn photometry(
     recipe: &PhotometryRecipe,
 ) -> Photometry {
     let stars = if recipe.gain { star_sightings(grid, tiles, measures) } else { Vec::new() };
-    let params = OverlapParams { surface: Surface::Offset, shrinkage: 0.0 };
+    let params =
+        OverlapParams { surface: Surface::Offset, slope_shrinkage: 0.0, curvature_shrinkage: 0.0 };
     let gains = solve(tiles.len(), &stars, params);
     let gain = gains_of(&gains);
     let surface = match recipe.sky {
@@ -64,7 +65,8 @@ pub(super) fn photometry(
         // without a surface the skies stay, but what overlaps is still worth to know
         let params = OverlapParams {
             surface: surface.unwrap_or(Surface::Offset),
-            shrinkage: recipe.shrinkage,
+            slope_shrinkage: recipe.slope_shrinkage,
+            curvature_shrinkage: recipe.curvature_shrinkage,
         };
         let solved = solve(tiles.len(), &sightings, params);
         for ((all, &gain), c) in corrections.iter_mut().zip(&gain).zip(&solved.coefficients) {

@@ -427,11 +427,18 @@ fn spec(
     inputs: &Inputs,
 ) -> AssembleSpec {
     let usable = inputs.usable();
+    let widths = measures.iter().filter_map(|m| m.metrics.fwhm_px.map(f64::from)).collect();
+    let typical_fwhm = median(widths).max(1.0) as f32;
     for (tile, &index) in tiles.iter_mut().zip(&usable) {
         tile.sigma *= tile.corrections[planes / 2].gain as f32;
         tile.weight = match job.recipe.weights.tile {
             TileWeight::Equal => 1.0,
             TileWeight::Noise => 1.0 / (tile.sigma * tile.sigma).max(f32::MIN_POSITIVE),
+            TileWeight::Stars => {
+                let blur =
+                    tile.sigma * measures[tile.frame].metrics.fwhm_px.unwrap_or(typical_fwhm);
+                1.0 / (blur * blur).max(f32::MIN_POSITIVE)
+            }
             TileWeight::Frames => {
                 let n = inputs.info(index).header.integer("NCOMBINE");
                 n.filter(|n| *n > 0).unwrap_or(1) as f32
@@ -439,7 +446,7 @@ fn spec(
         };
     }
     let n = tiles.len().max(1) as f64;
-    if job.recipe.weights.tile == TileWeight::Noise {
+    if matches!(job.recipe.weights.tile, TileWeight::Noise | TileWeight::Stars) {
         let mean = tiles.iter().map(|t| f64::from(t.weight)).sum::<f64>() / n;
         tiles.iter_mut().for_each(|t| t.weight = (f64::from(t.weight) / mean) as f32);
     }

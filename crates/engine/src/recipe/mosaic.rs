@@ -116,10 +116,13 @@ pub struct PhotometryRecipe {
     pub gain: bool,
     /// What of the skies of the tiles is matched where they overlap.
     pub sky: SkyMatch,
-    /// Pull of slopes and curvatures towards 0, as a share of a tile's evidence. It decides what
+    /// Pull of the slopes of the skies towards 0, as a share of a tile's evidence. It decides what
     /// overlaps cannot: the gradient of the whole mosaic.
     #[schemars(range(min = 0.0, max = 1.0))]
-    pub shrinkage: f64,
+    pub slope_shrinkage: f64,
+    /// The same of the curvatures.
+    #[schemars(range(min = 0.0, max = 1.0))]
+    pub curvature_shrinkage: f64,
     /// Distance in output pixels between the places where skies are compared.
     #[schemars(range(min = 4, max = 1024))]
     pub cell_px: usize,
@@ -127,7 +130,13 @@ pub struct PhotometryRecipe {
 
 impl Default for PhotometryRecipe {
     fn default() -> Self {
-        Self { gain: true, sky: SkyMatch::Quadratic, shrinkage: 1e-4, cell_px: 32 }
+        Self {
+            gain: true,
+            sky: SkyMatch::Quadratic,
+            slope_shrinkage: 1e-5,
+            curvature_shrinkage: 1e-3,
+            cell_px: 32,
+        }
     }
 }
 
@@ -187,7 +196,7 @@ pub struct MosaicWeights {
 
 impl Default for MosaicWeights {
     fn default() -> Self {
-        Self { tile: TileWeight::Equal, feather_px: 0.0 }
+        Self { tile: TileWeight::default(), feather_px: 0.0 }
     }
 }
 
@@ -195,8 +204,11 @@ impl Default for MosaicWeights {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum TileWeight {
-    /// All the same.
+    /// Inverse variance of a star's brightness: that of the sky after the gain, times the square of
+    /// the stars' width.
     #[default]
+    Stars,
+    /// All the same.
     Equal,
     /// Inverse variance of the sky after the gain.
     Noise,

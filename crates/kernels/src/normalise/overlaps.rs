@@ -81,9 +81,11 @@ pub struct Overlaps {
 pub struct OverlapParams {
     /// What is corrected of a tile.
     pub surface: Surface,
-    /// Pull of the terms beyond the offset towards 0, as a share of a tile's evidence. It decides only
-    /// what overlaps cannot: the gradient of the whole.
-    pub shrinkage: f64,
+    /// Pull of the slopes towards 0, as a share of a tile's evidence. It decides only what overlaps
+    /// cannot: the gradient of the whole.
+    pub slope_shrinkage: f64,
+    /// The same of the curvatures, which skies have less of.
+    pub curvature_shrinkage: f64,
 }
 
 /// Rounds of reweighting; weights change by less than a percent after five.
@@ -115,7 +117,6 @@ pub fn solve(n_tiles: usize, sightings: &[Sighting], params: OverlapParams) -> O
     let shared = Shared::new(sightings);
     let component = components(n_tiles, &shared);
     let n_components = component.iter().max().map_or(0, |c| c + 1);
-    let n_terms = params.surface.terms();
     let mut coefficients = vec![[0.0; MAX_TERMS]; n_tiles];
     let n = shared.sightings.len();
     let mut weights = vec![1.0; n];
@@ -123,13 +124,7 @@ pub fn solve(n_tiles: usize, sightings: &[Sighting], params: OverlapParams) -> O
     let mut scatter = 0.0;
     if n > 0 {
         for round in 0..ROUNDS {
-            let normal = Normal {
-                shared: &shared,
-                weights: &weights,
-                n_terms,
-                n_tiles,
-                shrinkage: params.shrinkage,
-            };
+            let normal = Normal { shared: &shared, weights: &weights, n_tiles, params: &params };
             solve_normal(&normal, &mut coefficients);
             normal.residuals(&coefficients, &mut residuals);
             scatter = scatter_of(&residuals);

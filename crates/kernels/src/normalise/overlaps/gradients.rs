@@ -1,15 +1,14 @@
 //! One weighted least-squares round, by conjugate gradients.
 
-use super::{MAX_TERMS, Shared, terms};
+use super::{MAX_TERMS, OverlapParams, Shared, terms};
 
 /// The normal equations of one round; never formed.
 pub(super) struct Normal<'a> {
     pub(super) shared: &'a Shared,
     /// Robust weight of each sighting, 0 to 1.
     pub(super) weights: &'a [f64],
-    pub(super) n_terms: usize,
     pub(super) n_tiles: usize,
-    pub(super) shrinkage: f64,
+    pub(super) params: &'a OverlapParams,
 }
 
 type Terms = [f64; MAX_TERMS];
@@ -38,7 +37,7 @@ impl Normal<'_> {
     fn terms(&self, i: usize) -> Terms {
         let s = &self.shared.sightings[i];
         let mut t = terms(s.u, s.v);
-        t[self.n_terms..].fill(0.0);
+        t[self.params.surface.terms()..].fill(0.0);
         t
     }
 
@@ -65,11 +64,11 @@ impl Normal<'_> {
     }
 
     /// `out = A x`.
-    fn apply(&self, x: &[Terms], pull: &[f64], out: &mut [Terms]) {
-        for (out, (x, pull)) in out.iter_mut().zip(x.iter().zip(pull)) {
-            *out = [0.0; MAX_TERMS];
-            for k in 1..self.n_terms {
-                out[k] = pull * x[k];
+    fn apply(&self, x: &[Terms], evidence: &[f64], out: &mut [Terms]) {
+        let pull = self.pull();
+        for (out, (x, evidence)) in out.iter_mut().zip(x.iter().zip(evidence)) {
+            for k in 0..MAX_TERMS {
+                out[k] = evidence * pull[k] * x[k];
             }
         }
         let seen = |i: usize| dot(&self.terms(i), self.of_tile(x, i));
@@ -114,7 +113,16 @@ impl Normal<'_> {
         }
     }
 
-    /// Pull on the terms beyond the offset, and the inverse of each tile's own block of A.
+    /// Pull on each term, as a share of a tile's evidence; 0 for terms that are not solved for.
+    fn pull(&self) -> Terms {
+        let OverlapParams { slope_shrinkage: slope, curvature_shrinkage: curvature, .. } =
+            *self.params;
+        let mut pull = [0.0, slope, slope, curvature, curvature, curvature];
+        pull[self.params.surface.terms()..].fill(0.0);
+        pull
+    }
+
+    /// Evidence (sum of the weights) of each tile, and the inverse of its own block of A.
     fn blocks(&self) -> (Vec<f64>, Vec<[[f64; MAX_TERMS]; MAX_TERMS]>) {
         let mut blocks = vec![[[0.0; MAX_TERMS]; MAX_TERMS]; self.n_tiles];
         for i in 0..self.shared.sightings.len() {
@@ -126,27 +134,28 @@ impl Normal<'_> {
                 }
             }
         }
-        let pull: Vec<f64> = blocks.iter().map(|b| self.shrinkage * b[0][0]).collect();
-        for (block, pull) in blocks.iter_mut().zip(&pull) {
+        let evidence: Vec<f64> = blocks.iter().map(|b| b[0][0]).collect();
+        let (pull, n_terms) = (self.pull(), self.params.surface.terms());
+        for (block, evidence) in blocks.iter_mut().zip(&evidence) {
             for k in 0..MAX_TERMS {
-                block[k][k] += if k == 0 { 0.0 } else { *pull };
-                if k >= self.n_terms || block[k][k] <= 0.0 {
+                block[k][k] += evidence * pull[k];
+                if k >= n_terms || block[k][k] <= 0.0 {
                     // a term that is not solved for stays 0 whatever stands here
                     block[k][k] = 1.0;
                 }
             }
             *block = inverse(block);
         }
-        (pull, blocks)
+        (evidence, blocks)
     }
 }
 
 /// Improves `x`, the solution of the round before.
 pub(super) fn solve_normal(normal: &Normal<'_>, x: &mut [Terms]) {
-    let (pull, inverse_blocks) = normal.blocks();
+    let (evidence, inverse_blocks) = normal.blocks();
     let b = normal.right();
     let mut product = vec![[0.0; MAX_TERMS]; normal.n_tiles];
-    normal.apply(x, &pull, &mut product);
+    normal.apply(x, &evidence, &mut product);
     let mut residual: Vec<Terms> = b.iter().zip(&product).map(|(b, p)| sub(b, p)).collect();
     let precondition = |r: &[Terms]| -> Vec<Terms> {
         r.iter().zip(&inverse_blocks).map(|(r, m)| m.map(|row| dot(&row, r))).collect()
@@ -159,7 +168,7 @@ pub(super) fn solve_normal(normal: &Normal<'_>, x: &mut [Terms]) {
         if rho <= target || rho <= 0.0 {
             break;
         }
-        normal.apply(&direction, &pull, &mut product);
+        normal.apply(&direction, &evidence, &mut product);
         let curvature = inner(&direction, &product);
         if curvature <= 0.0 {
             break;

@@ -44,7 +44,7 @@ fn grid(
 const EXACT: f64 = 0.0;
 
 fn params(surface: Surface, shrinkage: f64) -> OverlapParams {
-    OverlapParams { surface, shrinkage }
+    OverlapParams { surface, slope_shrinkage: shrinkage, curvature_shrinkage: shrinkage }
 }
 
 /// The step across every border: difference of the corrected values of every object.
