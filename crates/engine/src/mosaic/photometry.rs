@@ -2,8 +2,8 @@
 
 use std::collections::HashMap;
 
-use stillframe_image::{Point, math};
-use stillframe_io::wcs::PixelMap;
+use stillframe_image::{Point, Rect, Shape, math};
+use stillframe_io::wcs::{PixelMap, Wcs};
 use stillframe_kernels::normalise::overlaps::{
     Correction, MAX_TERMS, OverlapParams, Overlaps, Sighting, Surface, solve,
 };
@@ -11,7 +11,7 @@ use stillframe_kernels::normalise::overlaps::{
 use super::assemble::Tile;
 use super::grid::Grid;
 use crate::recipe::{PhotometryRecipe, SkyMatch};
-use crate::stack::measure::FrameMeasure;
+use crate::stack::measure::{FrameMeasure, LevelBoxes};
 
 /// Stars fainter than this, in standard errors of their flux, say nothing about gains.
 const LEAST_SNR: f32 = 20.0;
@@ -38,9 +38,11 @@ pub(super) struct Photometry {
     pub(super) sky_scatter: f64,
 }
 
-/// Solves for gains, then for the skies after the gains.
+/// Solves for gains, then for the skies after the gains. `place_of` gives the number of each tile in
+/// `places`.
 pub(super) fn photometry(
     grid: &Grid,
+    (places, place_of): (&Places, &[usize]),
     tiles: &[Tile],
     measures: &[FrameMeasure],
     planes: usize,
@@ -57,11 +59,10 @@ pub(super) fn photometry(
         SkyMatch::Plane => Some(Surface::Plane),
         SkyMatch::Quadratic => Some(Surface::Quadratic),
     };
-    let places = place_sightings(grid, tiles, recipe.cell_px);
     let mut corrections = vec![Vec::with_capacity(planes); tiles.len()];
     let mut skies: Option<Overlaps> = None;
     for plane in 0..planes {
-        let sightings = sky_sightings(&places, tiles, measures, &gain, plane);
+        let sightings = sky_sightings(places, place_of, tiles, measures, &gain, plane);
         // without a surface the skies stay, but what overlaps is still worth to know
         let params = OverlapParams {
             surface: surface.unwrap_or(Surface::Offset),
@@ -167,73 +168,95 @@ impl Stars {
     }
 }
 
-/// A place of the grid in a tile.
-struct Place {
-    tile: u32,
-    object: u32,
-    at: Point,
+/// The places at which skies are compared: nodes of a lattice on the grid that two or more tiles show.
+#[derive(Debug, Default)]
+pub(super) struct Places {
+    /// Number and position of the nodes in each tile.
+    nodes: Vec<Vec<(u32, Point)>>,
+    /// The squares around them.
+    pub(super) boxes: LevelBoxes,
 }
 
-/// The nodes of a lattice on the grid in every tile that shows them.
-fn place_sightings(grid: &Grid, tiles: &[Tile], cell_px: usize) -> Vec<Place> {
-    let across = grid.shape.width.div_ceil(cell_px);
-    let mut places = Vec::new();
-    for (t, tile) in tiles.iter().enumerate() {
-        let Ok(map) = PixelMap::new(&grid.wcs, &tile.wcs) else { continue };
-        // the sky within half a mesh cell of the border is extrapolated
-        let margin = SKY_MARGIN_PX.min(0.1 * tile.shape.width.min(tile.shape.height) as f64);
-        let last = |size: usize| size as f64 - 1.0 - margin;
-        let bounds = tile.bounds;
-        for j in bounds.y / cell_px..=bounds.y_end() / cell_px {
-            for i in bounds.x / cell_px..=bounds.x_end() / cell_px {
-                let node = Point::new((i * cell_px) as f64, (j * cell_px) as f64);
-                let Some(at) = map.at(node) else { continue };
-                let is_inside = at.x >= margin
-                    && at.y >= margin
-                    && at.x <= last(tile.shape.width)
-                    && at.y <= last(tile.shape.height);
-                if is_inside {
-                    places.push(Place {
-                        tile: t as u32,
-                        object: (j * (across + 1) + i) as u32,
-                        at,
-                    });
+impl Places {
+    /// The places of `tiles` (world coordinates, size, footprint), every `cell_px` pixels of the grid; the
+    /// squares are three quarters of that.
+    pub(super) fn new(grid: &Grid, tiles: &[(&Wcs, Shape, Rect)], cell_px: usize) -> Self {
+        let across = grid.shape.width.div_ceil(cell_px) + 1;
+        let middle = |s: Shape| Point::new(0.5 * s.width as f64, 0.5 * s.height as f64);
+        let grid_scale = grid.wcs.scale_arcsec_per_px(middle(grid.shape));
+        let mut times_seen = vec![0u8; across * (grid.shape.height.div_ceil(cell_px) + 1)];
+        let mut places = Self::default();
+        for &(wcs, shape, bounds) in tiles {
+            let ratio = grid_scale
+                .zip(wcs.scale_arcsec_per_px(middle(shape)))
+                .map_or(1.0, |(grid, tile)| grid / tile);
+            let side = ((0.75 * cell_px as f64 * ratio) as usize)
+                .clamp(LEAST_BOX_PX, shape.width.min(shape.height).max(LEAST_BOX_PX));
+            places.boxes.side_px.push(side as u32);
+            let mut nodes = Vec::new();
+            if let Ok(map) = PixelMap::new(&grid.wcs, wcs) {
+                for j in bounds.y.div_ceil(cell_px)..=bounds.y_end() / cell_px {
+                    for i in bounds.x.div_ceil(cell_px)..=bounds.x_end() / cell_px {
+                        let node = Point::new((i * cell_px) as f64, (j * cell_px) as f64);
+                        let Some(at) = map.at(node) else { continue };
+                        if corner(at, side, shape).is_some() {
+                            let k = j * across + i;
+                            times_seen[k] = times_seen[k].saturating_add(1);
+                            nodes.push((k as u32, at));
+                        }
+                    }
                 }
             }
+            places.nodes.push(nodes);
         }
+        for (t, nodes) in places.nodes.iter_mut().enumerate() {
+            nodes.retain(|(k, _)| times_seen[*k as usize] > 1);
+            let side = places.boxes.side_px[t] as usize;
+            let corners = nodes.iter().filter_map(|(_, at)| corner(*at, side, tiles[t].1));
+            places.boxes.corners.push(corners.collect());
+        }
+        places
     }
-    places
 }
 
-/// Nearer to its border than this a tile's sky is not compared, pixels.
-const SKY_MARGIN_PX: f64 = 12.0;
+/// A smaller square says too little.
+const LEAST_BOX_PX: usize = 8;
 
-/// The skies of all places in plane `plane`, after the gains.
+/// First pixel of the square of side `side` about `at`, if it lies inside the tile.
+fn corner(at: Point, side: usize, shape: Shape) -> Option<[u32; 2]> {
+    let first = |p: f64, size: usize| {
+        let first = (p - 0.5 * (side as f64 - 1.0)).round();
+        (first >= 0.0 && first + side as f64 <= size as f64).then_some(first as u32)
+    };
+    Some([first(at.x, shape.width)?, first(at.y, shape.height)?])
+}
+
+/// The skies of all places in plane `plane`, after the gains. `place_of` gives the number of each tile in
+/// `places`.
 fn sky_sightings(
-    places: &[Place],
+    places: &Places,
+    place_of: &[usize],
     tiles: &[Tile],
     measures: &[FrameMeasure],
     gain: &[f64],
     plane: usize,
 ) -> Vec<Sighting> {
-    let of_place = |place: &Place| {
-        let t = place.tile as usize;
-        let measure = &measures[tiles[t].frame];
-        let mesh = &measure.meshes[plane.min(measure.meshes.len() - 1)];
-        let (u, v) = Correction::place(place.at, tiles[t].shape);
+    let mut sightings = Vec::new();
+    for (t, tile) in tiles.iter().enumerate() {
+        let measure = &measures[tile.frame];
+        let Some(levels) = measure.levels.get(plane) else { continue };
+        let side = f64::from(places.boxes.side_px[place_of[t]]);
         let noise = f64::from(measure.metrics.noise).max(f64::MIN_POSITIVE);
-        Sighting {
-            tile: place.tile,
-            object: place.object,
-            value: gain[t] * f64::from(mesh.at(place.at)),
-            sigma: gain[t] * SKY_ERROR * noise,
-            u,
-            v,
+        // the median of Gaussian samples is 1.25 times as noisy as their mean
+        let sigma = gain[t] * 1.25 * noise / side;
+        for ((object, at), level) in places.nodes[place_of[t]].iter().zip(levels) {
+            if level.is_nan() {
+                continue;
+            }
+            let (u, v) = Correction::place(*at, tile.shape);
+            let value = gain[t] * f64::from(*level);
+            sightings.push(Sighting { tile: t as u32, object: *object, value, sigma, u, v });
         }
-    };
-    places.iter().map(of_place).collect()
+    }
+    sightings
 }
-
-/// Standard error of a mesh's level over the noise of a pixel (see
-/// [`Background`](stillframe_kernels::ops::background::Background)).
-const SKY_ERROR: f64 = 0.05;

@@ -23,7 +23,7 @@ use super::footprint::footprint;
 use super::grid::Grid;
 use super::output::{self, COVERAGE, SCIENCE};
 use super::phases::AssemblePhase;
-use super::photometry::{Photometry, photometry};
+use super::photometry::{Photometry, Places, photometry};
 use super::plan::assemble_request;
 use super::report::{MosaicFigures, MosaicReport, TileReport};
 use super::run::MosaicJob;
@@ -120,10 +120,19 @@ impl Mosaic<'_, '_> {
         let grid = choose_grid(self.job, &inputs, &wcs)?;
         lose_unseen(&grid, &mut inputs, &wcs)?;
         let prepared = calibration::prepare(self.run, &inputs)?;
-        let (burst, measures) = measure_all(self.run, &mut inputs, prepared)?;
+        let before = inputs.usable();
+        let places = places(self.job, &grid, &inputs, &wcs);
+        let boxes = places.boxes.clone();
+        let (burst, measures) = measure_all(self.run, &mut inputs, prepared, boxes)?;
+        let place_of: Vec<usize> = inputs
+            .usable()
+            .iter()
+            .filter_map(|index| before.iter().position(|b| b == index))
+            .collect();
         let planes = if burst.spec.cfa.is_some() { 3 } else { burst.spec.planes };
         let mut tiles = tiles(self.job, &grid, &inputs, &wcs, &measures)?;
-        let solved = photometry(&grid, &tiles, &measures, planes, &self.job.recipe.photometry);
+        let recipe = &self.job.recipe.photometry;
+        let solved = photometry(&grid, (&places, &place_of), &tiles, &measures, planes, recipe);
         self.tell_photometry(&solved);
         for (tile, corrections) in tiles.iter_mut().zip(&solved.corrections) {
             tile.corrections.clone_from(corrections);
@@ -363,6 +372,22 @@ pub(super) fn lose_unseen(
         )));
     }
     Ok(())
+}
+
+/// The places at which the skies of the usable images are compared.
+fn places(job: &MosaicJob, grid: &Grid, inputs: &Inputs, wcs: &[Option<Wcs>]) -> Places {
+    let nothing = Rect::new(0, 0, 0, 0);
+    let tiles: Vec<(&Wcs, Shape, Rect)> = inputs
+        .usable()
+        .into_iter()
+        .filter_map(|index| {
+            let (wcs, shape) = (wcs[index].as_ref()?, inputs.info(index).shape);
+            let map = PixelMap::new(wcs, &grid.wcs).ok();
+            let bounds = map.and_then(|map| footprint(&map, shape, grid.shape));
+            Some((wcs, shape, bounds.unwrap_or(nothing)))
+        })
+        .collect();
+    Places::new(grid, &tiles, job.recipe.photometry.cell_px)
 }
 
 /// Ringing is limited to this many σ of the noise (see [`stillframe_kernels::warp::Warper`]).

@@ -123,7 +123,8 @@ pub struct PhotometryRecipe {
     /// The same of the curvatures.
     #[schemars(range(min = 0.0, max = 1.0))]
     pub curvature_shrinkage: f64,
-    /// Distance in output pixels between the places where skies are compared.
+    /// Distance in output pixels between the places where skies are compared; three quarters of it are
+    /// the side of the squares that are compared.
     #[schemars(range(min = 4, max = 1024))]
     pub cell_px: usize,
 }
@@ -134,7 +135,7 @@ impl Default for PhotometryRecipe {
             gain: true,
             sky: SkyMatch::Quadratic,
             slope_shrinkage: 1e-5,
-            curvature_shrinkage: 1e-3,
+            curvature_shrinkage: 1e-4,
             cell_px: 32,
         }
     }

@@ -1,7 +1,7 @@
 //! Pass 1: every frame is read once, whole; what is kept of it are stars, meshes and figures.
 
 use serde::{Deserialize, Serialize};
-use stillframe_image::{Colour, Header, Image, Point, mask};
+use stillframe_image::{Colour, Header, Image, Point, Rect, mask};
 use stillframe_io::fits::{FileBuffer, FitsWriter, ImageWriter};
 use stillframe_io::sink::Existing;
 use stillframe_io::{ReadError, WriteError};
@@ -27,6 +27,36 @@ pub(crate) struct MeasureSpec {
     /// Stars kept per frame.
     pub(crate) max_stars: usize,
     pub(crate) judge_linearity: bool,
+    /// Places at which the sky is measured besides.
+    pub(crate) boxes: LevelBoxes,
+}
+
+/// Squares of each frame whose sky level is wanted.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub(crate) struct LevelBoxes {
+    /// Side of the squares of each frame, pixels; frames that are not listed have none.
+    pub(crate) side_px: Vec<u32>,
+    /// First column and row of each square of each frame; all lie inside the frame.
+    pub(crate) corners: Vec<Vec<[u32; 2]>>,
+}
+
+impl LevelBoxes {
+    /// Levels of the squares of frame `index`; NaN where there is none.
+    fn levels(
+        &self,
+        index: usize,
+        (image, mask): (&Image<f32>, &Image<u8>),
+        sites: Sites,
+        scratch: &mut BackgroundScratch,
+    ) -> Vec<f32> {
+        let Some(corners) = self.corners.get(index) else { return Vec::new() };
+        let side = self.side_px[index] as usize;
+        let level = |&[x, y]: &[u32; 2]| {
+            let rect = Rect::new(x as usize, y as usize, side, side);
+            Background::level_of(image, mask, rect, sites, scratch).unwrap_or(f32::NAN)
+        };
+        corners.iter().map(level).collect()
+    }
 }
 
 /// What is kept of a star: 36 bytes, so that ten thousand frames fit.
@@ -76,6 +106,8 @@ pub(crate) struct FrameMeasure {
     pub(crate) stars: Vec<StarRecord>,
     /// Background of each output plane (1 or 3).
     pub(crate) meshes: Vec<Background>,
+    /// Levels of the squares of [`LevelBoxes`] in each output plane; NaN where there is none.
+    pub(crate) levels: Vec<Vec<f32>>,
     pub(crate) metrics: FrameMetrics,
     pub(crate) saturated_fraction: f64,
     /// The reason for which the frame looks stretched.
@@ -137,6 +169,7 @@ fn try_measure(
     let n = shape.len() as f64;
     let mut luminance: Option<Image<f32>> = None;
     let mut meshes = Vec::new();
+    let mut levels = Vec::new();
     let (source, sha256) = burst.load(index, &mut scratch.file)?;
     let share = |mask: &Image<u8>, bit: u8| {
         mask.pixels().iter().filter(|m| **m & bit != 0).count() as f64 / n
@@ -172,7 +205,9 @@ fn try_measure(
         }
         saturated_fraction += share(bits, mask::SATURATED) / burst.spec.planes as f64;
         if burst.spec.planes > 1 {
-            meshes.push(fit(pixels, bits, spec, Sites::All, &mut scratch.background)?);
+            let (all, scratch) = (Sites::All, &mut scratch.background);
+            meshes.push(fit(pixels, bits, spec, all, scratch)?);
+            levels.push(spec.boxes.levels(index, (pixels, bits), all, scratch));
             match &mut luminance {
                 None => luminance = Some(pixels.clone()),
                 Some(sum) => {
@@ -202,6 +237,8 @@ fn try_measure(
             for colour in Colour::ALL {
                 let sites = Sites::Colour(cfa, colour);
                 meshes.push(fit(pixels, bits, spec, sites, &mut scratch.background)?);
+                let image = (pixels, bits);
+                levels.push(spec.boxes.levels(index, image, sites, &mut scratch.background));
             }
             green_plane(pixels, cfa, &mut scratch.plane);
             &scratch.plane
@@ -228,9 +265,11 @@ fn try_measure(
     };
     if meshes.is_empty() {
         meshes.push(background);
+        let image = (image, bits);
+        levels.push(spec.boxes.levels(index, image, Sites::All, &mut scratch.background));
     }
     let stars = stars.iter().map(StarRecord::of).collect();
-    Ok(FrameMeasure { sha256, stars, meshes, metrics, saturated_fraction, stretched })
+    Ok(FrameMeasure { sha256, stars, meshes, levels, metrics, saturated_fraction, stretched })
 }
 
 /// Appends a plane as it was read, missing pixels as NaN.

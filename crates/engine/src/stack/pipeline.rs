@@ -26,7 +26,7 @@ use super::geometry::{
     residuals,
 };
 use super::inputs::{self, Alike, Inputs};
-use super::measure::{FrameMeasure, MeasureSpec, Measured};
+use super::measure::{FrameMeasure, LevelBoxes, MeasureSpec, Measured};
 use super::output::{self, Stack};
 use super::phases::{CombinePhase, MeasurePhase};
 use super::photometry::{Member, WeightLattice, scales, skies};
@@ -122,7 +122,7 @@ fn run_watched(
     let mut inputs = inputs::open(found, &job.recipe.input, Alike::Frames, &run.light())?;
     check_gates(&mut run, &inputs)?;
     let prepared = calibration::prepare(&mut run, &inputs)?;
-    let (burst, measures) = measure_all(&mut run, &mut inputs, prepared)?;
+    let (burst, measures) = measure_all(&mut run, &mut inputs, prepared, LevelBoxes::default())?;
     let mut solved = solve(&mut run, &mut inputs, &burst, &measures)?;
     let stack = match &solved.tiles {
         Some(tiles) => reconstruct(&mut run, &burst, &solved.spec, tiles)?,
@@ -179,12 +179,13 @@ pub(crate) fn stars_per_frame(n: usize, recipe: &StackRecipe) -> usize {
     (ALL_FRAMES / n.max(1)).max(LEAST).min(recipe.metrics.max_stars)
 }
 
-/// Pass 1. Frames that cannot be used are lost; the measures are those of the usable ones, which
+/// Pass 1; `boxes` are those of the usable frames, in order. Frames that cannot be used are lost; the measures are those of the usable ones, which
 /// are the frames of the burst, in order.
 pub(crate) fn measure_all(
     run: &mut Run<'_>,
     inputs: &mut Inputs,
     prepared: calibration::Prepared,
+    boxes: LevelBoxes,
 ) -> Result<(Burst, Vec<FrameMeasure>), StackError> {
     let recipe = &run.job.recipe;
     let usable = inputs.usable();
@@ -212,7 +213,7 @@ pub(crate) fn measure_all(
     let key = StageKey::of(&(
         usable.iter().map(|&i| identity(inputs.info(i))).collect::<Vec<_>>(),
         run.calibration_identity()?,
-        (&recipe.input, &recipe.calibration, &recipe.metrics),
+        (&recipe.input, &recipe.calibration, &recipe.metrics, &boxes),
     ));
     let wants_lights = match recipe.calibration.hot_pixels {
         HotPixels::Frames => true,
@@ -242,7 +243,7 @@ pub(crate) fn measure_all(
     let measured = match stage {
         Some(measured) if is_spooled && measured.len() == usable.len() => measured,
         _ => {
-            let measured = measure_phase(run, &burst)?;
+            let measured = measure_phase(run, &burst, boxes)?;
             run.save_stage("measure", key, &measured)?;
             measured
         }
@@ -294,7 +295,11 @@ fn merge_sorted(into: &mut Vec<u32>, more: Vec<u32>) {
     into.dedup();
 }
 
-fn measure_phase(run: &mut Run<'_>, burst: &Burst) -> Result<Vec<Measured>, StackError> {
+fn measure_phase(
+    run: &mut Run<'_>,
+    burst: &Burst,
+    boxes: LevelBoxes,
+) -> Result<Vec<Measured>, StackError> {
     let recipe = &run.job.recipe;
     let n = burst.spec.frames.len();
     let spec = MeasureSpec {
@@ -302,8 +307,11 @@ fn measure_phase(run: &mut Run<'_>, burst: &Burst) -> Result<Vec<Measured>, Stac
         detection_sigma: recipe.metrics.detection_sigma,
         max_stars: stars_per_frame(n, recipe),
         judge_linearity: recipe.input.linearity != Linearity::Off,
+        boxes,
     };
-    let need = requests::measure_need(burst.spec.shape, burst.spec.planes, spec.max_stars);
+    let shapes = burst.spec.frames.iter().map(|f| f.shape);
+    let largest = shapes.max_by_key(|s| s.len()).unwrap_or(burst.spec.shape);
+    let need = requests::measure_need(largest, burst.spec.planes, spec.max_stars);
     let request = requests::measure(need, n, burst.spec.masters.bytes());
     let plan = run.plan(&request)?;
     let files =
