@@ -422,6 +422,49 @@ pub(crate) enum SimulateCommand {
     /// A burst of frames of one star field, with calibration frames and the truth
     #[command(after_long_help = SIMULATE_HELP)]
     Burst(SimulateBurstArgs),
+    /// Overlapping panels with gains, skies and seeing of their own, and the truth
+    #[command(after_long_help = SIMULATE_MOSAIC_HELP)]
+    Mosaic(SimulateMosaicArgs),
+}
+
+const SIMULATE_MOSAIC_HELP: &str = "\
+Examples:
+  stillframe simulate mosaic -o panels
+  stillframe mosaic panels/lights -o result --grid panels/truth/grid.hdr
+
+OUT gets the folders lights and truth. The same seed gives the same bytes.";
+
+/// `simulate mosaic`.
+#[derive(Debug, Args)]
+pub(crate) struct SimulateMosaicArgs {
+    /// Folder for the data, new or empty
+    #[arg(short, long, value_name = "OUT")]
+    pub(crate) output: PathBuf,
+    /// Panels across
+    #[arg(long, value_name = "N", default_value = "3")]
+    pub(crate) columns: NonZeroUsize,
+    /// Panels down
+    #[arg(long, value_name = "N", default_value = "2")]
+    pub(crate) rows: NonZeroUsize,
+    /// Frames of each panel
+    #[arg(long, value_name = "N", default_value = "4")]
+    pub(crate) frames: NonZeroUsize,
+    /// Columns of a frame
+    #[arg(long, value_name = "PIXELS", default_value = "640")]
+    pub(crate) width: NonZeroUsize,
+    /// Rows of a frame
+    #[arg(long, value_name = "PIXELS", default_value = "480")]
+    pub(crate) height: NonZeroUsize,
+    /// Share of its sides that a panel has in common with its neighbour
+    #[arg(long, value_name = "SHARE", default_value = "0.2")]
+    pub(crate) overlap: f64,
+    /// Seed of every random number
+    #[arg(long, value_name = "N", default_value = "1")]
+    pub(crate) seed: u64,
+    #[command(flatten)]
+    pub(crate) resources: ResourceArgs,
+    #[command(flatten)]
+    pub(crate) progress: ProgressArgs,
 }
 
 const SIMULATE_HELP: &str = "\

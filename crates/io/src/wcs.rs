@@ -147,8 +147,8 @@ impl Wcs {
         Ok(wcs)
     }
 
-    /// The gnomonic (TAN) coordinates whose tangent point `centre` is at `pixel`; north is towards
-    /// +y, east towards -x.
+    /// The gnomonic (TAN) coordinates whose tangent point `centre` is at `pixel`. North is towards +y
+    /// and east towards -x where `turn_rad` is 0; else the image is turned by it, from +x to +y.
     ///
     /// # Panics
     /// If `scale_arcsec_per_px` is not above 0 or a number is not finite.
@@ -157,8 +157,9 @@ impl Wcs {
         frame: &SkyFrame,
         pixel: Point,
         scale_arcsec_per_px: f64,
+        turn_rad: f64,
     ) -> Self {
-        let header = grid::tangent_cards(centre, frame, pixel, scale_arcsec_per_px);
+        let header = grid::tangent_cards(centre, frame, pixel, scale_arcsec_per_px, turn_rad);
         Self::from_header(&header).expect("a positive scale and finite numbers make a valid header")
     }
 

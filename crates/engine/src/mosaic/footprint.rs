@@ -98,8 +98,8 @@ mod tests {
             (at(0.0, 89.0), at(170.0, 89.7)),
             (at(359.9, -30.0), at(0.4, -30.2)),
         ] {
-            let grid = Wcs::tangent(grid_centre, &icrs, Point::new(200.0, 150.0), 20.0);
-            let tile = Wcs::tangent(tile_centre, &icrs, Point::new(44.5, 59.5), 15.0);
+            let grid = Wcs::tangent(grid_centre, &icrs, Point::new(200.0, 150.0), 20.0, 0.0);
+            let tile = Wcs::tangent(tile_centre, &icrs, Point::new(44.5, 59.5), 15.0, 0.0);
             let map = PixelMap::new(&tile, &grid).unwrap();
             let shape = Shape::new(300, 400);
             let rect = footprint(&map, tile_shape, shape);
@@ -115,8 +115,8 @@ mod tests {
                 }
             }
         }
-        let far = Wcs::tangent(at(190.0, -5.0), &icrs, Point::new(44.5, 59.5), 15.0);
-        let grid = Wcs::tangent(at(10.0, 5.0), &icrs, Point::new(200.0, 150.0), 20.0);
+        let far = Wcs::tangent(at(190.0, -5.0), &icrs, Point::new(44.5, 59.5), 15.0, 0.0);
+        let grid = Wcs::tangent(at(10.0, 5.0), &icrs, Point::new(200.0, 150.0), 20.0, 0.0);
         let map = PixelMap::new(&far, &grid).unwrap();
         assert_eq!(footprint(&map, tile_shape, Shape::new(300, 400)), None);
     }

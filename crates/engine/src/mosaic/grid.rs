@@ -73,7 +73,7 @@ impl Grid {
             ScaleFrom::Coarsest => scales[scales.len() - 1],
         });
         let centre = SkyPoint::from_unit(sum);
-        let wide = Wcs::tangent(centre, first.frame(), Point::new(0.0, 0.0), scale);
+        let wide = Wcs::tangent(centre, first.frame(), Point::new(0.0, 0.0), scale, 0.0);
         let mut low = Point::new(f64::INFINITY, f64::INFINITY);
         let mut high = Point::new(f64::NEG_INFINITY, f64::NEG_INFINITY);
         for (wcs, shape) in images {
@@ -122,7 +122,7 @@ mod tests {
 
     fn tile(lon_deg: f64, lat_deg: f64) -> Wcs {
         let centre = SkyPoint { lon_deg, lat_deg };
-        Wcs::tangent(centre, &SkyFrame::Icrs, Point::new(49.5, 39.5), 60.0)
+        Wcs::tangent(centre, &SkyFrame::Icrs, Point::new(49.5, 39.5), 60.0, 0.0)
     }
 
     #[test]

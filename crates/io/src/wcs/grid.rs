@@ -1,16 +1,17 @@
 //! Output grids: made from a scale and a place, or read from a header in text.
 
-use stillframe_image::{Header, Point, Shape, Value};
+use stillframe_image::{Header, Point, Shape, Value, math};
 
 use super::{SkyFrame, SkyPoint, Wcs, WcsError};
 use crate::fits::header_from_text;
 
-/// Cards of a TAN projection without rotation.
+/// Cards of a TAN projection of an image that is turned by `turn_rad` from +x to +y.
 pub(super) fn tangent_cards(
     centre: SkyPoint,
     frame: &SkyFrame,
     pixel: Point,
     scale_arcsec_per_px: f64,
+    turn_rad: f64,
 ) -> Header {
     let scale_deg = scale_arcsec_per_px / 3600.0;
     let mut header = Header::default();
@@ -25,8 +26,10 @@ pub(super) fn tangent_cards(
     header.push_real("CRPIX2", pixel.y + 1.0, "");
     header.push_real("CRVAL1", centre.lon_deg, "");
     header.push_real("CRVAL2", centre.lat_deg, "");
-    for (key, v) in [("CD1_1", -scale_deg), ("CD1_2", 0.0), ("CD2_1", 0.0), ("CD2_2", scale_deg)] {
-        header.push_real(key, v, "");
+    // sky = diag(-s, s) · R⁻¹ · pixel, R the turn
+    let (s, c) = (math::sin(turn_rad), math::cos(turn_rad));
+    for (key, v) in [("CD1_1", -c), ("CD1_2", -s), ("CD2_1", -s), ("CD2_2", c)] {
+        header.push_real(key, v * scale_deg + 0.0, "");
     }
     let system = match frame {
         SkyFrame::Icrs => Some(("ICRS", None)),

@@ -103,7 +103,7 @@ fn a_cropped_image_shows_the_same_sky() {
 fn a_tangent_grid_has_the_scale_and_centre_that_were_asked_for() {
     for (lon_deg, lat_deg) in [(0.0, 0.0), (359.99, 60.0), (123.0, -85.0), (40.0, 90.0)] {
         let centre = SkyPoint { lon_deg, lat_deg };
-        let wcs = Wcs::tangent(centre, &SkyFrame::Icrs, Point::new(99.5, 49.5), 2.5);
+        let wcs = Wcs::tangent(centre, &SkyFrame::Icrs, Point::new(99.5, 49.5), 2.5, 0.0);
         let p = wcs.pixel_from_sky(centre).unwrap();
         assert!(p.distance(Point::new(99.5, 49.5)) < 1e-9);
         assert!((wcs.scale_arcsec_per_px(p).unwrap() - 2.5).abs() < 1e-7);
