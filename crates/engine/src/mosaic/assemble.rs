@@ -319,7 +319,7 @@ fn resample(
                     &mut scratch.samples,
                 ),
                 Resample::Exact => {
-                    scratch.exact.run(&source, part, &mut scratch.samples, &mut scratch.shares)
+                    scratch.exact.run(&source, part, &mut scratch.samples, &mut scratch.shares);
                 }
             }
             tile.corrections[plane].apply(positions, tile.shape, &mut scratch.samples);

@@ -196,13 +196,7 @@ fn try_measure(
         burst.calibrate_whole(index, &mut scratch.buffer);
         let FrameBuffer { pixels, mask: bits, .. } = &scratch.buffer;
         let data = 1.0 - share(bits, mask::NO_DATA);
-        if data < LEAST_DATA {
-            return Err(MeasureError::Unusable(format!(
-                "only {:.0} % of the pixels hold data, at least {:.0} % are needed",
-                100.0 * data,
-                100.0 * LEAST_DATA
-            )));
-        }
+        check_data(data)?;
         saturated_fraction += share(bits, mask::SATURATED) / burst.spec.planes as f64;
         if burst.spec.planes > 1 {
             let (all, scratch) = (Sites::All, &mut scratch.background);
@@ -224,13 +218,7 @@ fn try_measure(
     if let Some(writer) = writer {
         writer.finish()?;
     }
-    if saturated_fraction > MOST_SATURATED {
-        return Err(MeasureError::Unusable(format!(
-            "{:.0} % of the pixels are saturated, at most {:.0} % can be",
-            100.0 * saturated_fraction,
-            100.0 * MOST_SATURATED
-        )));
-    }
+    check_saturated(saturated_fraction)?;
     let FrameBuffer { pixels, mask: bits, .. } = &scratch.buffer;
     let image = match (burst.spec.cfa, &mut luminance) {
         (Some(cfa), _) => {
@@ -270,6 +258,30 @@ fn try_measure(
     }
     let stars = stars.iter().map(StarRecord::of).collect();
     Ok(FrameMeasure { sha256, stars, meshes, levels, metrics, saturated_fraction, stretched })
+}
+
+/// Refuses a frame of which too little is data.
+fn check_data(data: f64) -> Result<(), MeasureError> {
+    if data < LEAST_DATA {
+        return Err(MeasureError::Unusable(format!(
+            "only {:.0} % of the pixels hold data, at least {:.0} % are needed",
+            100.0 * data,
+            100.0 * LEAST_DATA
+        )));
+    }
+    Ok(())
+}
+
+/// Refuses a frame that is mostly saturated.
+fn check_saturated(saturated: f64) -> Result<(), MeasureError> {
+    if saturated > MOST_SATURATED {
+        return Err(MeasureError::Unusable(format!(
+            "{:.0} % of the pixels are saturated, at most {:.0} % can be",
+            100.0 * saturated,
+            100.0 * MOST_SATURATED
+        )));
+    }
+    Ok(())
 }
 
 /// Appends a plane as it was read, missing pixels as NaN.

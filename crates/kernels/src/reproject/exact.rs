@@ -66,7 +66,7 @@ impl ExactOverlap {
     /// # Panics
     /// If slices do not fit the rectangle.
     pub fn run(
-        &self,
+        self,
         source: &Source<'_>,
         source_corners: &Corners,
         output: &ExactOutput<'_>,
@@ -86,7 +86,7 @@ impl ExactOverlap {
     }
 
     fn pixel(
-        &self,
+        self,
         source: &Source<'_>,
         source_corners: &Corners,
         output: &ExactOutput<'_>,
