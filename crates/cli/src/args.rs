@@ -257,7 +257,11 @@ fn named<T: Copy + Send + Sync + 'static>(
 }
 
 fn route() -> impl TypedValueParser<Value = Route> {
-    named(&[("mosaic-first", Route::MosaicFirst), ("tiles", Route::Tiles)])
+    named(&[
+        ("mosaic-first", Route::MosaicFirst),
+        ("classic", Route::Classic),
+        ("tiles", Route::Tiles),
+    ])
 }
 
 fn combine() -> impl TypedValueParser<Value = Combine> {

@@ -6,9 +6,11 @@
 //! images there are and however large the grid.
 
 mod assemble;
+mod classic;
 mod error;
 mod footprint;
 mod grid;
+mod groups;
 mod output;
 mod phases;
 mod photometry;
@@ -18,6 +20,7 @@ mod report;
 mod run;
 mod sink;
 
+pub use classic::GroupReport;
 pub use error::MosaicError;
 pub use grid::Grid;
 pub(crate) use phases::{Job, with_job};

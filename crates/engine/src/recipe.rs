@@ -36,7 +36,7 @@ pub use geometry::{
 };
 pub use import::{Imported, Note, import_tile_compile};
 pub use mosaic::{
-    Combine, GridRecipe, MosaicKernel, MosaicRecipe, MosaicResampling, MosaicWeights,
+    Combine, GridRecipe, GroupsRecipe, MosaicKernel, MosaicRecipe, MosaicResampling, MosaicWeights,
     PhotometryRecipe, Route, ScaleFrom, SkyMatch, TileWeight,
 };
 pub use preset::Preset;

@@ -10,7 +10,7 @@ use stillframe_engine::io::fits::{
     FitsSource, FitsWriter, OpenOptions, ReadScratch, header_from_text,
 };
 use stillframe_engine::mosaic::{MosaicJob, MosaicOutcome, plan, run};
-use stillframe_engine::recipe::{Combine, MosaicKernel, MosaicRecipe, SkyMatch, TileWeight};
+use stillframe_engine::recipe::{Combine, MosaicKernel, MosaicRecipe, Route, SkyMatch, TileWeight};
 use stillframe_engine::runtime::{Cancel, ExecutorKind, Registry, Resources, Silent};
 use stillframe_engine::simulate::{MosaicFiles, MosaicOptions, SimulatedMosaic, write_mosaic};
 use stillframe_engine::stack::FrameOutcome;
@@ -392,6 +392,50 @@ fn every_input_has_one_fate_and_inputs_are_never_touched() {
     // a second run refuses, and says so before any work
     let again = run(&job, &Silent, &Cancel::new()).unwrap_err();
     assert!(again.to_string().contains("mosaic_science.fits"), "{again}");
+}
+
+#[test]
+fn the_classic_route_gives_the_same_photometry_and_every_frame_a_fate() {
+    let panels = Panels::new(MosaicOptions { frames: 3, width: 480, height: 400, ..small() });
+    std::fs::write(panels.folder.path().join("lights/z_broken.fits"), b"SIMPLE  = nothing")
+        .unwrap();
+    let mut classic = panels.job("classic");
+    classic.recipe.route = Route::Classic;
+    let outcome = assemble(&classic);
+    assert_eq!(outcome.report.used(), 6, "{:?}", outcome.report.tiles);
+    let frames: Vec<_> = outcome.report.groups.iter().flat_map(|g| &g.frames).collect();
+    assert_eq!(frames.len(), 19);
+    assert_eq!(frames.iter().filter(|(_, fate)| fate.is_used()).count(), 18);
+    let mut first = panels.job("first");
+    first.recipe.route = Route::MosaicFirst;
+    assemble(&first);
+    let science = |job: &MosaicJob| read(&job.output.join("mosaic_science.fits"));
+    let (a, b) = (science(&classic), science(&first));
+    // sums over bright stars of the truth
+    let truth = panels.mosaic.truth();
+    let sum = |image: &Image<f32>, x: usize, y: usize, r: usize| {
+        let part = image.crop(Rect::new(x - r, y - r, 2 * r + 1, 2 * r + 1));
+        part.pixels().iter().map(|v| f64::from(*v)).sum::<f64>()
+    };
+    let mut ratios = Vec::new();
+    for (p, flux) in &truth.stars {
+        let (x, y) = (p.x.round() as usize, p.y.round() as usize);
+        let is_inner = x > 60 && y > 60 && x + 60 < a.width() && y + 60 < a.height();
+        if *flux < 15_000.0 || *flux > 1e5 || !is_inner {
+            continue;
+        }
+        let flux_of = |image: &Image<f32>| {
+            let ring = (sum(image, x, y, 14) - sum(image, x, y, 11)) / (29.0 * 29.0 - 23.0 * 23.0);
+            sum(image, x, y, 11) - ring * 23.0 * 23.0
+        };
+        let ratio = flux_of(&a) / flux_of(&b);
+        if ratio.is_finite() {
+            ratios.push(ratio);
+        }
+    }
+    ratios.sort_by(f64::total_cmp);
+    let spread = ratios[ratios.len() * 3 / 4] - ratios[ratios.len() / 4];
+    assert!(ratios.len() > 10 && spread < 0.02, "{} stars, {spread}", ratios.len());
 }
 
 #[test]

@@ -18,6 +18,7 @@ use stillframe_runtime::phase::UnitResult;
 use stillframe_runtime::plan::PlannedUnit;
 
 use super::assemble::{AssembleSpec, Resample, Tile};
+use super::classic::{GroupReport, master_tiles};
 use super::error::MosaicError;
 use super::footprint::footprint;
 use super::grid::Grid;
@@ -28,7 +29,7 @@ use super::plan::assemble_request;
 use super::report::{MosaicFigures, MosaicReport, TileReport};
 use super::run::MosaicJob;
 use super::sink::{Assembled, ImageSink, MosaicSink};
-use crate::recipe::{self, Clamping, MosaicKernel, MosaicRecipe, TileWeight};
+use crate::recipe::{self, Clamping, MosaicKernel, MosaicRecipe, Route, TileWeight};
 use crate::stack::burst::Burst;
 use crate::stack::calibration;
 use crate::stack::inputs::{self, Alike, Inputs};
@@ -116,10 +117,26 @@ impl Mosaic<'_, '_> {
             capabilities: self.run.capabilities.clone(),
         });
         let mut inputs = open_inputs(self.job, found, self.run)?;
-        let wcs = solve_headers(&mut inputs);
+        let mut wcs = solve_headers(&mut inputs);
+        let mut lost = Vec::new();
+        let mut groups = Vec::new();
+        if self.job.recipe.route == Route::Classic {
+            let (observer, cancel) = (self.run.observer, self.run.cancel);
+            let (tiles, reports) = master_tiles(self.job, &inputs, &wcs, observer, cancel)?;
+            lost = lost_frames(&inputs);
+            groups = reports;
+            let found = Found { files: tiles, duplicates: Vec::new() };
+            inputs =
+                inputs::open(found, &self.run.job.recipe.input, Alike::Colours, &self.run.light())?;
+            wcs = solve_headers(&mut inputs);
+        }
         let grid = choose_grid(self.job, &inputs, &wcs)?;
         lose_unseen(&grid, &mut inputs, &wcs)?;
-        let prepared = calibration::prepare(self.run, &inputs)?;
+        let prepared = if self.job.recipe.route == Route::Classic {
+            calibration::Prepared::none(inputs.usable().len())
+        } else {
+            calibration::prepare(self.run, &inputs)?
+        };
         let before = inputs.usable();
         let places = places(self.job, &grid, &inputs, &wcs);
         let boxes = places.boxes.clone();
@@ -139,7 +156,11 @@ impl Mosaic<'_, '_> {
         }
         let mut spec = spec(self.job, grid, tiles, &measures, &burst, planes, &inputs);
         let assembled = self.assemble(&burst, &mut spec, &inputs)?;
-        let report = self.report(&inputs, &measures, &spec, &solved, &assembled);
+        let mut report = self.report(&inputs, &measures, &spec, &solved, &assembled);
+        report.groups = groups;
+        if !lost.is_empty() {
+            report.groups.push(GroupReport { tile: None, reason: None, frames: lost });
+        }
         output::tell_tiles(self.run, &report.tiles);
         let lost_too_many = report.lost_fraction() > self.job.recipe.stack.input.max_lost_fraction;
         let mut outcome = MosaicOutcome {
@@ -280,6 +301,7 @@ impl Mosaic<'_, '_> {
             recipe_sha256: self.job.recipe.sha256(),
             warnings: self.run.warnings.clone(),
             tiles,
+            groups: Vec::new(),
             result: MosaicFigures {
                 width: spec.grid.shape.width,
                 height: spec.grid.shape.height,
@@ -295,6 +317,13 @@ impl Mosaic<'_, '_> {
             },
         }
     }
+}
+
+/// Inputs that are lost already, with their reasons.
+fn lost_frames(inputs: &Inputs) -> Vec<(String, FrameOutcome)> {
+    let lost =
+        inputs.files.iter().filter_map(|f| Some((f.path.display().to_string(), f.lost.clone()?)));
+    lost.collect()
 }
 
 /// Opens the headers. Images of several sizes are welcome unless they are to be calibrated.

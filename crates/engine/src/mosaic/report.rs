@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 use stillframe_kernels::normalise::overlaps::Correction;
 
+use super::classic::GroupReport;
 use crate::stack::FrameOutcome;
 
 /// One image and its fate.
@@ -71,8 +72,10 @@ pub struct MosaicReport {
     pub recipe_sha256: String,
     /// What was done differently from what was asked, and why.
     pub warnings: Vec<String>,
-    /// Every input.
+    /// Every image that was assembled or should have been; of the classic route the master tiles.
     pub tiles: Vec<TileReport>,
+    /// Of the classic route: groups of frames, their tiles, and the fate of every frame.
+    pub groups: Vec<GroupReport>,
     /// The mosaic.
     pub result: MosaicFigures,
 }

@@ -41,7 +41,8 @@ impl MosaicJob {
     /// The part that both pipelines do alike: inputs, calibration, measurement.
     pub(super) fn measuring(&self) -> StackJob {
         let mut recipe = self.recipe.stack.clone();
-        if self.recipe.route == Route::Tiles {
+        if self.recipe.route != Route::MosaicFirst {
+            // finished tiles: nothing of the camera is left in them
             recipe.calibration.hot_pixels = HotPixels::Off;
         }
         StackJob {

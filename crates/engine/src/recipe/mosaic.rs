@@ -24,6 +24,8 @@ pub struct MosaicRecipe {
     pub version: u32,
     /// The way from frames to the mosaic.
     pub route: Route,
+    /// Of the classic route: which frames share a master tile.
+    pub groups: GroupsRecipe,
     /// The grid of the output, where no grid header is given.
     pub grid: GridRecipe,
     /// Gains and skies of the tiles, brought to a common level.
@@ -45,6 +47,7 @@ impl Default for MosaicRecipe {
         Self {
             version: RECIPE_VERSION,
             route: Route::default(),
+            groups: GroupsRecipe::default(),
             grid: GridRecipe::default(),
             photometry: PhotometryRecipe::default(),
             resampling: MosaicResampling::default(),
@@ -63,8 +66,30 @@ pub enum Route {
     /// Every frame straight onto the grid.
     #[default]
     MosaicFirst,
-    /// The inputs are finished tiles: they are neither calibrated nor searched for defects.
+    /// Frames of one pointing are stacked to a master tile first, as `stack` says; the tiles are then
+    /// assembled.
+    Classic,
+    /// The inputs are finished tiles: they are not searched for defects.
     Tiles,
+}
+
+/// Which frames share a master tile.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct GroupsRecipe {
+    /// Frames whose middles are nearer than this share a group as a rule, farther than twice this never;
+    /// as a share of the smaller side of the smallest frame.
+    #[schemars(range(min = 0.001, max = 2.0))]
+    pub separation: f64,
+    /// Frames that are turned by more than this against each other never share a group, degrees.
+    #[schemars(range(min = 0.0, max = 180.0))]
+    pub max_turn_deg: f64,
+}
+
+impl Default for GroupsRecipe {
+    fn default() -> Self {
+        Self { separation: 0.25, max_turn_deg: 15.0 }
+    }
 }
 
 /// The grid of the output.

@@ -28,6 +28,13 @@ pub(crate) struct Prepared {
     pub(crate) dark_scale: Vec<f32>,
 }
 
+impl Prepared {
+    /// Nothing is done to any of `n` frames.
+    pub(crate) fn none(n: usize) -> Self {
+        Self { masters: Masters::default(), dark_scale: vec![0.0; n] }
+    }
+}
+
 /// Makes or reads the masters.
 ///
 /// # Errors

@@ -33,7 +33,7 @@ use super::tile_pass::TileRegistration;
 use super::weights::effective_number;
 
 /// The image that a run makes.
-pub(super) const IMAGE: &str = "stack.fits";
+pub(crate) const IMAGE: &str = "stack.fits";
 
 /// Files that a run writes.
 const FILES: [&str; 6] =

@@ -220,8 +220,9 @@ pub(crate) fn measure_all(
         HotPixels::Auto => run.job.dark.is_empty(),
         HotPixels::Dark | HotPixels::Off => false,
     };
+    let is_one_camera = spec.frames.iter().all(|f| f.shape == spec.shape);
     // Two frames cannot tell a defect from a star.
-    if wants_lights && inputs.planes == 1 && usable.len() >= 3 {
+    if wants_lights && inputs.planes == 1 && usable.len() >= 3 && is_one_camera {
         let packed = spec.frames.iter().any(|f| f.pixels != f.path);
         let mut plain = spec.clone();
         plain.frames.iter_mut().for_each(|f| f.pixels.clone_from(&f.path));
