@@ -5,6 +5,7 @@ mod completions;
 mod demo;
 mod inspect;
 mod job;
+mod mosaic;
 mod motion;
 mod plan;
 mod recipe;
@@ -23,6 +24,7 @@ pub(crate) fn run(command: Command) -> CommandResult {
     match command {
         Command::Stack(args) => stack::run(*args),
         Command::Motion(args) => motion::run(*args),
+        Command::Mosaic(args) => mosaic::run(*args),
         Command::Plan(command) => plan::run(command),
         Command::Simulate(command) => simulate::run(command),
         Command::Inspect(args) => inspect::run(&args),

@@ -180,7 +180,7 @@ pub(crate) fn phase_title(phase: &str) -> String {
         "stack_measure" => "measuring frames".to_owned(),
         "stack_match" => "matching stars".to_owned(),
         "stack_tiles" => "registering tiles".to_owned(),
-        "stack_combine" => "combining".to_owned(),
+        "stack_combine" | "mosaic_combine" => "combining".to_owned(),
         "motion_reference" => "making the reference".to_owned(),
         "motion_frames" => "registering frames".to_owned(),
         "simulate_burst" => "simulating frames".to_owned(),

@@ -253,8 +253,13 @@ pub(super) fn work_rect<'a>(
         .iter()
         .zip(&spec.levels)
         .map(|(stack, &level)| {
-            let noise =
-                NoiseModel { sigma: &sigma, level, shot: spec.shot, relative: SEEING_SCATTER };
+            let noise = NoiseModel {
+                sigma: &sigma,
+                mean_variance: None,
+                level,
+                shot: spec.shot,
+                relative: SEEING_SCATTER,
+            };
             if spec.n_groups > 1 {
                 combiner.combine_groups(stack, Some(&noise), &groups, &mut weights, combined);
             } else {
