@@ -24,7 +24,9 @@ mod source;
 mod spec;
 
 pub use alpha::AlphaChoice;
-pub use array::{Callbacks, Compensated, Compensation, compensate};
+pub use array::{
+    Callbacks, Compensated, Compensation, FrameCallback, ProgressCallback, compensate,
+};
 pub use backend::{BACKENDS, BackendInfo, Displacement};
 pub use error::MotionError;
 pub use job::MotionJob;
