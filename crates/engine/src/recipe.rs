@@ -10,6 +10,7 @@ mod frames;
 mod geometry;
 mod import;
 mod keys;
+mod motion;
 mod nearest;
 mod preset;
 mod problem;
@@ -35,6 +36,12 @@ pub use geometry::{
     ReferenceFrame, RefineRecipe, ResamplingRecipe, Temporal, TileRecipe,
 };
 pub use import::{Imported, Note, import_tile_compile};
+pub(crate) use motion::FrameChoice;
+pub use motion::{
+    Alpha, ChannelNormalization, ConstancyAssumption, DefinitionChoice, DisRecipe, FlowBackend,
+    InterpolationMethod, MotionRecipe, NamingConvention, NoResources, OutputFormat, OutputType,
+    PositionsChoice, QualitySetting,
+};
 pub use preset::Preset;
 pub use problem::{Problem, RecipeError};
 pub use stack::{RECIPE_VERSION, StackRecipe};

@@ -5,7 +5,7 @@ use serde_json::Value;
 use stillframe_engine::image::{DisplacementField, Image, Point, Shape, Transform, Vec2};
 use stillframe_engine::io::Existing;
 use stillframe_engine::io::fits::{FitsSource, OpenOptions, ReadScratch};
-use stillframe_engine::recipe::{FieldMethod, GaugeMethod, Preset, StackRecipe};
+use stillframe_engine::recipe::{FieldMethod, GaugeMethod, Preset, Recipe, StackRecipe};
 use stillframe_engine::runtime::observe::Silent;
 use stillframe_engine::runtime::{Cancel, Resources};
 use stillframe_engine::simulate::{BurstOptions, DetectorKind, SimulatedBurst, write_burst};

@@ -195,6 +195,7 @@ fn methodik_v4(recipe: &mut StackRecipe) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::recipe::Recipe;
 
     #[test]
     fn every_preset_is_valid_and_has_its_own_name() {
