@@ -35,6 +35,8 @@ Examples:
       Stack every FITS file of the folder `lights`.
   stillframe stack lights -o result --bias cal/bias --dark cal/dark --flat cal/flat
       The same with calibration frames.
+  stillframe motion recording.tif -o result
+      Hold a 2-photon recording still.
   stillframe plan stack lights -o result
       Say what would be done, with how much memory, and do nothing.
 
@@ -51,6 +53,9 @@ pub(crate) enum Command {
     /// Stack a burst of frames of one field into one deep linear image
     #[command(after_help = EXIT_CODES, after_long_help = STACK_HELP)]
     Stack(Box<StackArgs>),
+    /// Register a 2-photon recording: the same recording, held still
+    #[command(after_help = EXIT_CODES, after_long_help = MOTION_HELP)]
+    Motion(Box<MotionArgs>),
     /// Say what a command would do, without doing it
     #[command(subcommand)]
     Plan(PlanCommand),
@@ -180,6 +185,81 @@ pub(crate) struct StackArgs {
     pub(crate) progress: ProgressArgs,
 }
 
+const MOTION_HELP: &str = "\
+Examples:
+  stillframe motion recording.tif -o result
+      Register every frame to the mean of frames 50 to 149, themselves registered to each other.
+  stillframe motion recording.h5 -o result --quality fast --format TIFF
+      Fast, to a TIFF file.
+  stillframe motion ch1.tif ch2.tif -o result --reference 200..300 --save-w --save-valid
+      A file per channel; displacements and masks too.
+  stillframe motion recording.tif -o result --reference mean.tif --set alpha=8
+      A reference from a file; one value of the recipe changed.
+  stillframe motion recording.tif -o result --resume
+      Go on where an interrupted run stopped.
+
+OUT gets compensated.*, reference_frame.tiff, statistics.h5, report.json, preview.png and telemetry
+files, and on request w.h5 and idx.h5. It must hold no other result, unless --overwrite or --resume
+is given.
+
+Exit codes:
+  0    done
+  1    failed
+  2    wrong usage or recipe; nothing was done
+  130  interrupted; --resume continues";
+
+/// `motion`.
+#[derive(Debug, Args)]
+pub(crate) struct MotionArgs {
+    /// The recording: a TIFF, HDF5 or MAT file, or a folder or list with one file per channel
+    #[arg(required = true, value_name = "INPUT")]
+    pub(crate) inputs: Vec<PathBuf>,
+    /// Folder for the results
+    #[arg(short, long, value_name = "OUT")]
+    pub(crate) output: PathBuf,
+    #[command(flatten)]
+    pub(crate) choices: MotionChoices,
+    #[command(flatten)]
+    pub(crate) recipe: RecipeArgs,
+    #[command(flatten)]
+    pub(crate) resources: ResourceArgs,
+    /// Replace results that are already in OUT
+    #[arg(long, help_heading = "Output", conflicts_with = "resume")]
+    pub(crate) overwrite: bool,
+    /// Go on where an interrupted run in OUT stopped; finished batches are not repeated
+    #[arg(long, help_heading = "Output")]
+    pub(crate) resume: bool,
+    #[command(flatten)]
+    pub(crate) progress: ProgressArgs,
+}
+
+/// Short forms of keys of the recipe.
+#[derive(Debug, Default, Args)]
+#[command(next_help_heading = "Recipe (may change the result)")]
+pub(crate) struct MotionChoices {
+    /// fast, balanced or quality: quality_setting of the recipe
+    #[arg(long, value_name = "NAME")]
+    pub(crate) quality: Option<String>,
+    /// variational, dis, rigid or reference: flow_backend of the recipe
+    #[arg(long, value_name = "NAME")]
+    pub(crate) backend: Option<String>,
+    /// What frames are registered to: frames A up to but without B, or a file
+    #[arg(long, value_name = "FILE|A..B")]
+    pub(crate) reference: Option<String>,
+    /// Frames per batch: buffer_size of the recipe
+    #[arg(long, value_name = "N")]
+    pub(crate) buffer_size: Option<NonZeroUsize>,
+    /// HDF5, TIFF, MAT, SUITE2P_TIFF, CAIMAN_HDF5 or MULTIFILE_...: output_format of the recipe
+    #[arg(long, value_name = "NAME")]
+    pub(crate) format: Option<String>,
+    /// Write the displacements to w.h5
+    #[arg(long)]
+    pub(crate) save_w: bool,
+    /// Write masks of the pixels that come from inside the frame to idx.h5
+    #[arg(long)]
+    pub(crate) save_valid: bool,
+}
+
 /// `plan`.
 #[derive(Debug, Subcommand)]
 pub(crate) enum PlanCommand {
@@ -247,8 +327,8 @@ pub(crate) enum RecipeCommand {
     /// Read a recipe and say what is wrong with it
     Check(RecipeCheckArgs),
     /// Print the JSON schema of recipes
-    Schema,
-    /// Translate a tile_compile configuration (Methodik v4)
+    Schema(RecipeSchemaArgs),
+    /// Translate a tile_compile configuration (Methodik v4), or options of PyFlowReg
     #[command(after_long_help = RECIPE_IMPORT_HELP)]
     Import(RecipeImportArgs),
 }
@@ -268,11 +348,32 @@ fn presets() -> impl TypedValueParser<Value = Preset> {
         .map(|name| Preset::parse(&name).expect("only names of presets are possible"))
 }
 
+/// The pipeline that a recipe is for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Pipeline {
+    /// Bursts of frames of the sky
+    #[default]
+    Stack,
+    /// Recordings under the microscope
+    Motion,
+}
+
+/// `recipe schema`.
+#[derive(Debug, Args)]
+pub(crate) struct RecipeSchemaArgs {
+    /// The command that the recipe is for
+    #[arg(long = "for", value_name = "COMMAND", default_value = "stack")]
+    pub(crate) pipeline: Pipeline,
+}
+
 /// `recipe init`.
 #[derive(Debug, Args)]
 pub(crate) struct RecipeInitArgs {
     /// File to write, ending in .yaml or .yml; standard output if not given
     pub(crate) file: Option<PathBuf>,
+    /// The command that the recipe is for
+    #[arg(long = "for", value_name = "COMMAND", default_value = "stack")]
+    pub(crate) pipeline: Pipeline,
     /// What the values are meant for
     #[arg(long, value_name = "NAME", default_value = "default", value_parser = presets())]
     pub(crate) preset: Preset,
@@ -286,6 +387,9 @@ pub(crate) struct RecipeInitArgs {
 pub(crate) struct RecipeCheckArgs {
     /// Recipe in YAML or TOML
     pub(crate) file: PathBuf,
+    /// The command that the recipe is for
+    #[arg(long = "for", value_name = "COMMAND", default_value = "stack")]
+    pub(crate) pipeline: Pipeline,
     /// Treat warnings as errors
     #[arg(long)]
     pub(crate) strict: bool,
@@ -294,13 +398,14 @@ pub(crate) struct RecipeCheckArgs {
 const RECIPE_IMPORT_HELP: &str = "\
 Examples:
   stillframe recipe import tile_compile.yaml -o stack.yaml
+  stillframe recipe import options.json -o motion.yaml
 
-Keys that have a counterpart are translated; every other key is named on the error stream.";
+JSON files are read as options of PyFlowReg or Flow-Registration, others as tile_compile's. Keys that have a counterpart are translated; every other key is named on the error stream.";
 
 /// `recipe import`.
 #[derive(Debug, Args)]
 pub(crate) struct RecipeImportArgs {
-    /// tile_compile configuration in YAML
+    /// tile_compile configuration in YAML, or PyFlowReg options in JSON
     pub(crate) file: PathBuf,
     /// File to write, ending in .yaml or .yml; standard output if not given
     #[arg(short, long, value_name = "FILE")]

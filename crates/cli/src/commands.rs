@@ -5,6 +5,7 @@ mod completions;
 mod demo;
 mod inspect;
 mod job;
+mod motion;
 mod plan;
 mod recipe;
 mod simulate;
@@ -21,6 +22,7 @@ use crate::exit::CommandResult;
 pub(crate) fn run(command: Command) -> CommandResult {
     match command {
         Command::Stack(args) => stack::run(*args),
+        Command::Motion(args) => motion::run(*args),
         Command::Plan(command) => plan::run(command),
         Command::Simulate(command) => simulate::run(command),
         Command::Inspect(args) => inspect::run(&args),

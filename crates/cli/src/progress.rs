@@ -168,6 +168,7 @@ fn describe(event: &Event) -> Option<String> {
             format!("{outcome} {file}: {reason}")
         }
         Event::Warning { message } => format!("warning: {message}"),
+        Event::Note { message } => message.clone(),
         _ => return None,
     })
 }
@@ -180,6 +181,8 @@ pub(crate) fn phase_title(phase: &str) -> String {
         "stack_match" => "matching stars".to_owned(),
         "stack_tiles" => "registering tiles".to_owned(),
         "stack_combine" => "combining".to_owned(),
+        "motion_reference" => "making the reference".to_owned(),
+        "motion_frames" => "registering frames".to_owned(),
         "simulate_burst" => "simulating frames".to_owned(),
         other => match other.strip_prefix("stack_master_") {
             Some(kind) => format!("making the {kind} master"),

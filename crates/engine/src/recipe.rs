@@ -35,7 +35,7 @@ pub use geometry::{
     Canvas, Clamping, FieldMethod, FieldRecipe, GaugeMethod, GaugeModel, GaugeRecipe, Kernel,
     ReferenceFrame, RefineRecipe, ResamplingRecipe, Temporal, TileRecipe,
 };
-pub use import::{Imported, Note, import_tile_compile};
+pub use import::{Imported, ImportedMotion, Note, import_flow_registration, import_tile_compile};
 pub(crate) use motion::FrameChoice;
 pub use motion::{
     Alpha, ChannelNormalization, ConstancyAssumption, DefinitionChoice, DisRecipe, FlowBackend,

@@ -90,13 +90,21 @@ impl Runner<'_> {
         plan: &ParallelPlan,
         commit: impl FnMut(usize, UnitResult<P::Output>) -> Result<(), E>,
     ) -> Result<(), PhaseFailure<E>> {
+        let observer = self.observer;
+        self.run_phase_watched(phase, plan, observer, commit)
+    }
+
+    /// As [`Self::run_phase`]; `observer` is told what happens in it.
+    pub(crate) fn run_phase_watched<P: Phase, E>(
+        &mut self,
+        phase: &P,
+        plan: &ParallelPlan,
+        observer: &dyn Observer,
+        commit: impl FnMut(usize, UnitResult<P::Output>) -> Result<(), E>,
+    ) -> Result<(), PhaseFailure<E>> {
         let scratch = self.scratch.clone();
-        let context = Context {
-            observer: self.observer,
-            cancel: self.cancel,
-            worker: self.worker,
-            scratch: &scratch,
-        };
+        let context =
+            Context { observer, cancel: self.cancel, worker: self.worker, scratch: &scratch };
         let achieved = run_phase(phase, plan, &context, commit).map_err(|e| match e {
             OrderedError::Commit { source, .. } => PhaseFailure::Commit(source),
             OrderedError::Interrupted { .. } => PhaseFailure::Interrupted,

@@ -40,10 +40,10 @@ mod v4_weights;
 mod wcs_cards;
 mod weighing;
 mod weights;
-mod worker;
 
 pub use crate::runner::PhaseRecord;
 pub use error::StackError;
+pub(crate) use phases::{Job, with_job};
 pub use pipeline::{StackOutcome, run};
 pub use plan::{StackPlan, plan};
 pub use report::{
@@ -51,4 +51,3 @@ pub use report::{
     SyntheticGroup, SyntheticReport,
 };
 pub use run::StackJob;
-pub use worker::{WorkerFailure, serve_worker};

@@ -64,6 +64,25 @@ pub fn write_png(
     write_file(target, existing, &encoded.map_err(|kind| kind.at(target))?)
 }
 
+/// Writes `samples` (red, green and blue of every pixel, row by row from the top) as they are.
+///
+/// # Errors
+/// If there are not three samples per pixel, or a fault of the disk.
+pub fn write_rgb(
+    target: &Path,
+    existing: Existing,
+    shape: Shape,
+    samples: &[u8],
+) -> Result<(), WriteError> {
+    if samples.len() != 3 * shape.len() || shape.is_empty() {
+        let found = format!("{} samples for {shape} pixels", samples.len());
+        return Err(Kind::BadPlanes { found }.at(target));
+    }
+    let picture = Picture { shape, colour: png::ColorType::Rgb, samples: samples.to_vec() };
+    let encoded = picture.encode().map_err(|kind| kind.at(target))?;
+    write_file(target, existing, &encoded)
+}
+
 /// Samples that are ready for the encoder: channels of a pixel side by side.
 struct Picture {
     shape: Shape,

@@ -68,6 +68,11 @@ pub enum Event {
         #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
         fields: BTreeMap<String, serde_json::Value>,
     },
+    /// What was found out or decided on the way.
+    Note {
+        /// For people.
+        message: String,
+    },
     /// Something was done differently from what was asked.
     Warning {
         /// For people.
@@ -94,6 +99,11 @@ pub enum Event {
 }
 
 impl Event {
+    /// A note.
+    pub fn note(message: impl Into<String>) -> Self {
+        Self::Note { message: message.into() }
+    }
+
     /// A warning.
     pub fn warning(message: impl Into<String>) -> Self {
         Self::Warning { message: message.into() }

@@ -5,12 +5,12 @@ use std::path::Path;
 use anyhow::{Context, anyhow};
 use stillframe_engine::io::{Existing, write_file};
 use stillframe_engine::recipe::{
-    Note, Recipe, RecipeFile, RecipeFormat, StackRecipe, Strictness, import_tile_compile, schema,
-    template,
+    FileOf, MotionRecipe, Note, Preset, Recipe, RecipeFile, RecipeFormat, StackRecipe, Strictness,
+    import_flow_registration, import_tile_compile, schema, template,
 };
 use stillframe_engine::runtime::Capabilities;
 
-use crate::args::{RecipeCheckArgs, RecipeCommand, RecipeImportArgs, RecipeInitArgs};
+use crate::args::{Pipeline, RecipeCheckArgs, RecipeCommand, RecipeImportArgs, RecipeInitArgs};
 use crate::exit::{CommandResult, ExitStatus, Failure};
 use crate::output;
 
@@ -18,33 +18,47 @@ pub(super) fn run(command: RecipeCommand) -> CommandResult {
     match command {
         RecipeCommand::Init(args) => init(&args),
         RecipeCommand::Check(args) => check(&args),
-        RecipeCommand::Schema => print_schema(),
+        RecipeCommand::Schema(args) => print_schema(args.pipeline),
         RecipeCommand::Import(args) => import(&args),
     }
 }
 
 fn init(args: &RecipeInitArgs) -> CommandResult {
-    let text = template(args.preset, Capabilities::detect().physical_cores);
+    let text = match args.pipeline {
+        Pipeline::Stack => template(args.preset, Capabilities::detect().physical_cores),
+        Pipeline::Motion if args.preset != Preset::Default => {
+            return Err(Failure::usage(anyhow!(
+                "presets are for stack; motion has quality_setting"
+            )));
+        }
+        Pipeline::Motion => FileOf::<MotionRecipe>::default().to_commented_yaml("The defaults."),
+    };
     save(args.file.as_deref(), args.overwrite, &text)
 }
 
 fn check(args: &RecipeCheckArgs) -> CommandResult {
     let strictness = if args.strict { Strictness::Strict } else { Strictness::Normal };
     let cores = Capabilities::detect().physical_cores;
-    let file = RecipeFile::load(Some(&args.file), &[])
-        .and_then(|file| file.check(cores, strictness).map(|()| file))
+    let hash = match args.pipeline {
+        Pipeline::Stack => RecipeFile::load(Some(&args.file), &[])
+            .and_then(|file| file.check(cores, strictness).map(|()| file.recipe.sha256())),
+        Pipeline::Motion => {
+            FileOf::<MotionRecipe>::load(Some(&args.file), &[]).map(|file| file.recipe.sha256())
+        }
+    };
+    let hash = hash
         .with_context(|| format!("{} is not a valid recipe", args.file.display()))
         .map_err(Failure::usage)?;
-    output::print(&format!(
-        "{}: valid; recipe SHA-256 {}\n",
-        args.file.display(),
-        file.recipe.sha256()
-    ))?;
+    output::print(&format!("{}: valid; recipe SHA-256 {hash}\n", args.file.display()))?;
     Ok(ExitStatus::Done)
 }
 
-fn print_schema() -> CommandResult {
-    let text = serde_json::to_string_pretty(&schema::<StackRecipe>())?;
+fn print_schema(pipeline: Pipeline) -> CommandResult {
+    let schema = match pipeline {
+        Pipeline::Stack => schema::<StackRecipe>(),
+        Pipeline::Motion => schema::<MotionRecipe>(),
+    };
+    let text = serde_json::to_string_pretty(&schema)?;
     output::print(&(text + "\n"))?;
     Ok(ExitStatus::Done)
 }
@@ -53,16 +67,22 @@ fn import(args: &RecipeImportArgs) -> CommandResult {
     let text = std::fs::read_to_string(&args.file)
         .with_context(|| format!("cannot read {}", args.file.display()))
         .map_err(Failure::usage)?;
-    let imported = import_tile_compile(&text, Capabilities::detect().physical_cores)
+    let title = format!("Translated from {}.", args.file.display());
+    let is_json = args.file.extension().is_some_and(|e| e.eq_ignore_ascii_case("json"));
+    let translated = if is_json {
+        import_flow_registration(&text)
+            .map(|imported| (imported.file.to_commented_yaml(&title), imported.notes))
+    } else {
+        import_tile_compile(&text, Capabilities::detect().physical_cores)
+            .map(|imported| (imported.file.to_commented_yaml(&title), imported.notes))
+    };
+    let (text, notes) = translated
         .with_context(|| format!("{} cannot be translated", args.file.display()))
         .map_err(Failure::usage)?;
-    for note in &imported.notes {
-        if !matches!(note, Note::Mapped { .. }) {
-            output::tell(&note.to_string());
-        }
+    for note in notes.iter().filter(|note| !matches!(note, Note::Mapped { .. })) {
+        output::tell(&note.to_string());
     }
-    let title = format!("Translated from {}.", args.file.display());
-    save(args.output.as_deref(), args.overwrite, &imported.file.to_commented_yaml(&title))
+    save(args.output.as_deref(), args.overwrite, &text)
 }
 
 /// Writes a recipe in YAML to `file`, or to standard output without one.

@@ -4,7 +4,9 @@ use std::fmt::Write;
 use std::path::Path;
 
 use stillframe_engine::runtime::{Cancel, format_bytes};
-use stillframe_engine::stack::{FrameOutcome, StackError, StackOutcome, run as run_stack};
+use stillframe_engine::stack::{
+    FrameOutcome, PhaseRecord, StackError, StackOutcome, run as run_stack,
+};
 
 use super::job;
 use crate::args::StackArgs;
@@ -84,12 +86,29 @@ pub(super) fn summary(outcome: &StackOutcome) -> String {
             ),
         ));
     }
-    let cpu = outcome.cpu_secs.map(|s| format!(", {s:.1} s of processor time"));
-    rows.push(("time", format!("{:.1} s{}", outcome.wall_secs, cpu.unwrap_or_default())));
-    if let Some(bytes) = outcome.peak_rss_bytes {
+    rows.extend(costs(
+        outcome.wall_secs,
+        outcome.cpu_secs,
+        outcome.peak_rss_bytes,
+        &outcome.phases,
+    ));
+    rows.extend(lost_frames(outcome));
+    table(&rows)
+}
+
+/// Rows of time, memory and plans.
+pub(super) fn costs(
+    wall_secs: f64,
+    cpu_secs: Option<f64>,
+    peak_rss_bytes: Option<u64>,
+    phases: &[PhaseRecord],
+) -> Vec<(&'static str, String)> {
+    let cpu = cpu_secs.map(|s| format!(", {s:.1} s of processor time"));
+    let mut rows = vec![("time", format!("{wall_secs:.1} s{}", cpu.unwrap_or_default()))];
+    if let Some(bytes) = peak_rss_bytes {
         rows.push(("peak memory", format_bytes(bytes)));
     }
-    for phase in &outcome.phases {
+    for phase in phases {
         let plan = &phase.plan;
         let s = if plan.workers == 1 { "" } else { "s" };
         rows.push((
@@ -104,8 +123,7 @@ pub(super) fn summary(outcome: &StackOutcome) -> String {
             ),
         ));
     }
-    rows.extend(lost_frames(outcome));
-    table(&rows)
+    rows
 }
 
 /// One row for each frame that was not used, up to a limit.
@@ -135,7 +153,7 @@ fn lost_frame(file: &str, reason: &str) -> String {
 }
 
 /// Rows in two columns; a title that repeats is left out.
-fn table(rows: &[(&str, String)]) -> String {
+pub(super) fn table(rows: &[(&str, String)]) -> String {
     let mut text = String::new();
     let mut before = "";
     for (title, value) in rows {

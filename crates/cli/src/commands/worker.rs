@@ -1,6 +1,6 @@
 //! `stillframe worker`: what the `processes` executor starts.
 
-use stillframe_engine::stack::serve_worker;
+use stillframe_engine::serve_worker;
 
 use crate::exit::{CommandResult, ExitStatus};
 use crate::interrupt;

@@ -3,6 +3,7 @@
 //! The recipe starts from [`Preset::V4`], the literal method, except that the star gauge stays on:
 //! without it frames that are not aligned already are lost.
 
+mod flow_registration;
 mod table;
 mod translate;
 
@@ -17,6 +18,7 @@ use super::problem::{Problem, RecipeError};
 use super::set::insert;
 use super::stack::StackRecipe;
 
+pub use flow_registration::{ImportedMotion, import_flow_registration};
 use table::{Fate, KEYS, check_value, later_version};
 
 /// What became of a tile_compile configuration.

@@ -14,12 +14,13 @@ use super::measure::{FrameMeasure, MeasureScratch, MeasureSpec, measure};
 use super::reconstruct::{self, ReconstructTile};
 use super::tiles::{TileResult, TileScratch, TilesSpec, work_tile};
 use crate::runner::{encode_into, read_spec};
+use crate::worker::{self, ServePhase};
 use stillframe_image::Rect;
 use stillframe_io::fits::FitsSource;
 
 /// What a worker process is told: where the specifications are that the run has written.
 #[derive(Debug, Serialize, Deserialize)]
-enum Job {
+pub(crate) enum Job {
     Masters { spec: PathBuf },
     Measure { burst: PathBuf, spec: PathBuf },
     Tiles { burst: PathBuf, spec: PathBuf },
@@ -28,8 +29,8 @@ enum Job {
     Reconstruct { burst: PathBuf, combine: PathBuf, tiles: PathBuf },
 }
 
-fn job_bytes(job: &Job) -> Option<Vec<u8>> {
-    postcard::to_stdvec(job).ok()
+fn job_bytes(job: Job) -> Option<Vec<u8>> {
+    worker::Job::Stack(job).bytes()
 }
 
 /// Calibration frames to one master: units are bands of rows.
@@ -69,7 +70,7 @@ impl Phase for MastersPhase<'_> {
     }
 
     fn job(&self) -> Option<Vec<u8>> {
-        job_bytes(&Job::Masters { spec: self.spec_file?.to_path_buf() })
+        job_bytes(Job::Masters { spec: self.spec_file?.to_path_buf() })
     }
 
     fn encode(&self, output: &Self::Output, bytes: &mut Vec<u8>) {
@@ -115,7 +116,7 @@ impl Phase for MeasurePhase<'_> {
 
     fn job(&self) -> Option<Vec<u8>> {
         let (burst, spec) = self.files?;
-        job_bytes(&Job::Measure { burst: burst.to_path_buf(), spec: spec.to_path_buf() })
+        job_bytes(Job::Measure { burst: burst.to_path_buf(), spec: spec.to_path_buf() })
     }
 
     fn encode(&self, output: &Self::Output, bytes: &mut Vec<u8>) {
@@ -161,7 +162,7 @@ impl Phase for TilesPhase<'_> {
 
     fn job(&self) -> Option<Vec<u8>> {
         let (burst, spec) = self.files?;
-        job_bytes(&Job::Tiles { burst: burst.to_path_buf(), spec: spec.to_path_buf() })
+        job_bytes(Job::Tiles { burst: burst.to_path_buf(), spec: spec.to_path_buf() })
     }
 
     fn encode(&self, output: &Self::Output, bytes: &mut Vec<u8>) {
@@ -207,7 +208,7 @@ impl Phase for LocalPhase<'_> {
 
     fn job(&self) -> Option<Vec<u8>> {
         let (burst, spec) = self.files?;
-        job_bytes(&Job::Local { burst: burst.to_path_buf(), spec: spec.to_path_buf() })
+        job_bytes(Job::Local { burst: burst.to_path_buf(), spec: spec.to_path_buf() })
     }
 
     fn encode(&self, output: &Self::Output, bytes: &mut Vec<u8>) {
@@ -258,7 +259,7 @@ impl Phase for CombinePhase<'_> {
 
     fn job(&self) -> Option<Vec<u8>> {
         let (burst, spec) = self.files?;
-        job_bytes(&Job::Combine { burst: burst.to_path_buf(), spec: spec.to_path_buf() })
+        job_bytes(Job::Combine { burst: burst.to_path_buf(), spec: spec.to_path_buf() })
     }
 
     fn encode(&self, output: &Self::Output, bytes: &mut Vec<u8>) {
@@ -305,7 +306,7 @@ impl Phase for ReconstructPhase<'_> {
 
     fn job(&self) -> Option<Vec<u8>> {
         let [burst, combine, tiles] = self.files?.map(Path::to_path_buf);
-        job_bytes(&Job::Reconstruct { burst, combine, tiles })
+        job_bytes(Job::Reconstruct { burst, combine, tiles })
     }
 
     fn encode(&self, output: &Self::Output, bytes: &mut Vec<u8>) {
@@ -321,9 +322,9 @@ impl Phase for ReconstructPhase<'_> {
 ///
 /// # Errors
 /// If the specifications cannot be read; the run then repeats the unit or ends with that reason.
-pub(super) fn with_job<R>(job: &[u8], serve: impl ServePhase<R>) -> Result<R, DecodeError> {
+pub(crate) fn with_job<R>(job: Job, serve: impl ServePhase<R>) -> Result<R, DecodeError> {
     let need = Need::default();
-    match postcard::from_bytes(job)? {
+    match job {
         Job::Masters { spec } => {
             let spec: MasterSpec = read_spec(&spec)?;
             let sources = spec
@@ -368,9 +369,4 @@ pub(super) fn with_job<R>(job: &[u8], serve: impl ServePhase<R>) -> Result<R, De
             Ok(serve.serve(&phase))
         }
     }
-}
-
-/// Something that can run units of any phase.
-pub(super) trait ServePhase<R> {
-    fn serve<P: Phase>(self, phase: &P) -> R;
 }

@@ -9,6 +9,7 @@
               the oldest processor"
 )]
 
+mod agreement;
 pub mod auto;
 mod dis;
 mod field;
@@ -25,6 +26,7 @@ mod taps;
 mod variational;
 mod warp;
 
+pub use agreement::{Agreement, agreement, inside};
 pub use dis::DisParams;
 pub use field::{FlowField, FlowStatistics};
 pub use params::{Backend, ConstAssumption, Definition, FlowError, FlowParams, Positions, Quality};

@@ -8,7 +8,7 @@ use super::taps::{Taps, gaussian_radius, gaussian_weights};
 const RANGE_EPS: f64 = 1e-8;
 
 /// A change of scale: `(value - offset) · scale`.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
 pub struct Normalisation {
     /// The value that becomes 0.
     pub offset: f64,
@@ -179,10 +179,10 @@ pub fn temporal_weights(sigma: f64) -> Vec<f32> {
 /// Writes the weighted sum of `frames` to `out`: temporal smoothing, once for every frame.
 ///
 /// # Panics
-/// If there are not as many frames as weights, or they differ in shape from `out`.
-pub fn weighted_sum(frames: &[&Image<f32>], weights: &[f32], out: &mut Image<f32>) {
-    assert!(frames.len() == weights.len() && frames.iter().all(|f| f.shape() == out.shape()));
-    mix(out.pixels_mut(), weights, |i| frames[i].pixels());
+/// If there are not as many frames as weights, or they differ in length from `out`.
+pub fn weighted_sum(frames: &[&[f32]], weights: &[f32], out: &mut [f32]) {
+    assert!(frames.len() == weights.len() && frames.iter().all(|f| f.len() == out.len()));
+    mix(out, weights, |i| frames[i]);
 }
 
 #[cfg(test)]
@@ -249,8 +249,8 @@ mod tests {
         assert!((w.iter().sum::<f32>() - 1.0).abs() < 1e-6 && w[4] > w[3] && w[3] == w[5]);
         let frames = [1.0, 2.0, 4.0].map(|v| Image::filled(Shape::new(2, 20), v));
         let mut out = Image::filled(Shape::new(2, 20), 0.0);
-        let frames: Vec<_> = frames.iter().collect();
-        weighted_sum(&frames, &[0.25, 0.5, 0.25], &mut out);
+        let frames: Vec<_> = frames.iter().map(Image::pixels).collect();
+        weighted_sum(&frames, &[0.25, 0.5, 0.25], out.pixels_mut());
         assert!(out.pixels().iter().all(|&v| v == 2.25));
     }
 }

@@ -1,14 +1,34 @@
 //! The worker process of the `processes` executor.
 
+use serde::{Deserialize, Serialize};
 use stillframe_runtime::phase::Phase;
 use stillframe_runtime::worker::{Session, WorkerError};
 
-use super::phases::{ServePhase, with_job};
+use crate::{motion, stack};
 
 /// Why a worker process ended early.
 #[derive(Debug, thiserror::Error)]
 #[error(transparent)]
 pub struct WorkerFailure(#[from] WorkerError);
+
+/// What a worker process is told: the pipeline, and what that has to say.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) enum Job {
+    Stack(stack::Job),
+    Motion(motion::Job),
+}
+
+impl Job {
+    /// The job as a phase sends it.
+    pub(crate) fn bytes(&self) -> Option<Vec<u8>> {
+        postcard::to_stdvec(self).ok()
+    }
+}
+
+/// Something that can run units of any phase.
+pub(crate) trait ServePhase<R> {
+    fn serve<P: Phase>(self, phase: &P) -> R;
+}
 
 /// Works on the units that the parent process asks for over standard input, until it closes it.
 ///
@@ -24,9 +44,14 @@ pub fn serve_worker() -> Result<(), WorkerFailure> {
     }
 
     let session = Session::open()?;
-    let job = session.job().to_vec();
+    let job = postcard::from_bytes(session.job());
     let mut server = Server(Some(session));
-    match with_job(&job, &mut server) {
+    let result = match job {
+        Ok(Job::Stack(job)) => stack::with_job(job, &mut server),
+        Ok(Job::Motion(job)) => motion::with_job(&job, &mut server),
+        Err(e) => Err(e.into()),
+    };
+    match result {
         Ok(result) => result?,
         Err(e) => {
             if let Some(session) = server.0.take() {
