@@ -74,6 +74,15 @@ impl PatchGrid {
         self.rows.patches.len() * self.columns.patches.len()
     }
 
+    /// Pixels of each cell.
+    pub fn areas(&self) -> Vec<f64> {
+        let sides = |axis: &Axis| -> Vec<f64> {
+            axis.cuts.windows(2).map(|c| (c[1] - c[0]) as f64).collect()
+        };
+        let across = sides(&self.columns);
+        sides(&self.rows).iter().flat_map(|h| across.iter().map(move |w| h * w)).collect()
+    }
+
     /// Borders of the cells along y and along x, from 0 to the size of the image.
     pub(super) fn cuts(&self) -> (&[usize], &[usize]) {
         (&self.rows.cuts, &self.columns.cuts)
