@@ -13,7 +13,7 @@ use stillframe_runtime::phase::{DecodeError, Phase, UnitResult};
 use stillframe_runtime::plan::{PhaseKind, PhaseRequest, UnitRule};
 
 use super::error::MotionError;
-use super::phase::{chunk_of, reflected};
+use super::phase::chunk_of;
 use super::source::SourceSpec;
 use super::{session, z_align};
 use crate::runner::{Runner, encode_into, read_spec};
@@ -63,11 +63,10 @@ pub(super) struct Window<'a> {
 }
 
 impl Window<'_> {
-    /// Planes of frame `t`, which lies at most the radius from the frames asked for. The recording
-    /// is continued by its mirror image.
-    pub(super) fn frame(&self, t: isize) -> &[f32] {
+    /// Planes of frame `t` of the recording, which lies at most the radius from the frames asked for.
+    pub(super) fn frame(&self, t: usize) -> &[f32] {
         let len = self.info.frame_len();
-        let at = reflected(t, self.info.frames) - self.first;
+        let at = t - self.first;
         &self.pixels[at * len..(at + 1) * len]
     }
 }

@@ -78,7 +78,7 @@ pub(super) fn request(spec: &FrameSpec, need: Need, n_units: usize, n: usize) ->
 }
 
 /// Frame `i` of a series of `n` that is continued by its mirror image.
-pub(super) fn reflected(i: isize, n: usize) -> usize {
+fn reflected(i: isize, n: usize) -> usize {
     let p = i.rem_euclid(2 * n as isize) as usize;
     p.min(2 * n - 1 - p)
 }

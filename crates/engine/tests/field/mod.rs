@@ -12,10 +12,10 @@ use stillframe_engine::motion::Setting;
 use stillframe_engine::runtime::{ExecutorKind, Resources};
 
 /// Blobs: x, y, z, brightness, size.
-pub struct Tissue(Vec<[f64; 5]>);
+pub(crate) struct Tissue(Vec<[f64; 5]>);
 
 impl Tissue {
-    pub fn new(shape: Shape, seed: u64) -> Self {
+    pub(crate) fn new(shape: Shape, seed: u64) -> Self {
         let mut rng = Rng::new(seed, 0, 0);
         let (w, h) = (shape.width as f64 + 60.0, shape.height as f64 + 60.0);
         let blob = |_| {
@@ -26,7 +26,7 @@ impl Tissue {
     }
 
     /// What is seen at depth `z` when every position x, y shows x - dx, y - dy.
-    pub fn view(&self, shape: Shape, z: f64, dx: f64, dy: f64) -> Vec<f32> {
+    pub(crate) fn view(&self, shape: Shape, z: f64, dx: f64, dy: f64) -> Vec<f32> {
         let mut out = vec![200.0f64; shape.len()];
         for &[bx, by, bz, brightness, size] in &self.0 {
             let axial = brightness * math::exp(-0.5 * ((z - bz) / 2.0).powi(2));
@@ -50,14 +50,14 @@ impl Tissue {
 }
 
 /// Adds noise of this standard deviation.
-pub fn noisy(mut frame: Vec<f32>, sigma: f32, seed: u64) -> Vec<f32> {
+pub(crate) fn noisy(mut frame: Vec<f32>, sigma: f32, seed: u64) -> Vec<f32> {
     let mut rng = Rng::new(seed, 1, 0);
     frame.iter_mut().for_each(|v| *v += sigma * rng.normal() as f32);
     frame
 }
 
 /// Writes frames as 16-bit numbers to `folder/stem.hdf5`.
-pub fn write(folder: &Path, stem: &str, shape: Shape, channels: usize, frames: &[Vec<f32>]) {
+pub(crate) fn write(folder: &Path, stem: &str, shape: Shape, channels: usize, frames: &[Vec<f32>]) {
     let info = RecordingInfo { frames: frames.len(), shape, channels, sample: SampleType::U16 };
     let format = RecordingFormat::Hdf5;
     let mut sink = create(folder, stem, format, &info, Existing::Replace).unwrap();
@@ -66,7 +66,7 @@ pub fn write(folder: &Path, stem: &str, shape: Shape, channels: usize, frames: &
 }
 
 /// All samples of a recording.
-pub fn read(path: &Path, names: &[&str]) -> (RecordingInfo, Vec<f32>) {
+pub(crate) fn read(path: &Path, names: &[&str]) -> (RecordingInfo, Vec<f32>) {
     let names = names.iter().map(|n| (*n).to_owned()).collect();
     let options = OpenOptions { dataset_names: names, ..OpenOptions::default() };
     let source = open(&[path.to_path_buf()], &options).unwrap();
@@ -76,7 +76,7 @@ pub fn read(path: &Path, names: &[&str]) -> (RecordingInfo, Vec<f32>) {
     (info, samples)
 }
 
-pub fn setting(base: &Path, executor: ExecutorKind, workers: usize) -> Setting {
+pub(crate) fn setting(base: &Path, executor: ExecutorKind, workers: usize) -> Setting {
     let resources = Resources {
         executor: Some(executor),
         workers: std::num::NonZeroUsize::new(workers),
@@ -87,7 +87,7 @@ pub fn setting(base: &Path, executor: ExecutorKind, workers: usize) -> Setting {
 }
 
 /// The bytes of all results below `folder`; without logs of times.
-pub fn bytes_below(folder: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
+pub(crate) fn bytes_below(folder: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
     const TIMES: [&str; 3] = ["telemetry.json", "telemetry.csv", "events.jsonl"];
     let mut found = BTreeMap::new();
     let mut folders = vec![folder.to_path_buf()];

@@ -66,7 +66,7 @@ impl FramesWork for Align {
         let mut out = Vec::with_capacity(window.frames.len() * info.frame_len());
         let mut registered = Image::filled(info.shape, 0.0);
         for t in window.frames.clone() {
-            let planes = window.frame(t as isize).chunks_exact(info.shape.len());
+            let planes = window.frame(t).chunks_exact(info.shape.len());
             for (plane, fill) in planes.zip(&ready.fill) {
                 let plane = Image::from_vec(info.shape, plane.to_vec());
                 let (how, where_) = (Interpolation::Cubic, Positions::Exact);

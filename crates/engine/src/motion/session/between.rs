@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
-use stillframe_image::{Image, Vec2};
+use stillframe_image::{Image, Shape, Vec2};
 use stillframe_kernels::register::flow::filter::{Normalisation, Smoother};
 use stillframe_kernels::register::flow::{Definition, Flow, FlowField, FlowParams};
 use stillframe_kernels::register::phase::{PhaseParams, PhaseScratch, phase_correlate};
@@ -67,9 +67,27 @@ pub(super) fn between(
         ..FlowParams::default()
     };
     let mut flow = Flow::new(params, shape, centre.len())?;
+    let seen = away_from_borders(shape, shift.unwrap_or_default(), recipe.sigma_smooth);
+    flow.set_weight_maps(&vec![seen.map(|s| s / centre.len() as f32); centre.len()])?;
     flow.set_reference(&fixed)?;
     let field = flow.compute(&moving, Some(&start))?;
     Ok(Between { field, shift })
+}
+
+/// 1 where the Gaussian of neither image reaches over a border, 0 elsewhere: there it mixes in a
+/// mirror image, which does not move with the tissue, and smoothness knows better.
+fn away_from_borders(shape: Shape, shift: Vec2, sigma: f64) -> Image<f32> {
+    // At 2 sigma 2 % of the weight lie beyond; small images keep half of their middle.
+    let margin = |n: usize| (2.0 * sigma).min(n as f64 / 8.0);
+    let is_seen = |at: usize, shift: f64, n: usize| {
+        let (low, high) = (margin(n), n as f64 - 1.0 - margin(n));
+        let at = at as f64;
+        (low..=high).contains(&at) && (low..=high).contains(&(at + shift))
+    };
+    Image::from_fn(shape, |x, y| {
+        let seen = is_seen(x, shift.dx, shape.width) && is_seen(y, shift.dy, shape.height);
+        f32::from(u8::from(seen))
+    })
 }
 
 /// The shift as a displacement: `centre(x) = other(x + shift)`.
@@ -209,7 +227,7 @@ pub(super) fn between_all(
 
 #[cfg(test)]
 mod tests {
-    use stillframe_image::{Shape, math};
+    use stillframe_image::math;
 
     use super::*;
 

@@ -53,7 +53,7 @@ impl FramesWork for Mean {
     fn work((): &(), window: &Window<'_>) -> Result<Sums, String> {
         let mut sums = vec![0.0f64; window.info.frame_len()];
         for t in window.frames.clone() {
-            let frame = window.frame(t as isize);
+            let frame = window.frame(t);
             sums.iter_mut().zip(frame).for_each(|(s, v)| *s += f64::from(*v));
         }
         Ok(Sums(sums))
@@ -89,7 +89,7 @@ impl FramesWork for Common {
     fn work((): &(), window: &Window<'_>) -> Result<Vec<bool>, String> {
         let mut common = vec![true; window.info.frame_len()];
         for t in window.frames.clone() {
-            let mask = window.frame(t as isize);
+            let mask = window.frame(t);
             common.iter_mut().zip(mask).for_each(|(c, m)| *c &= *m > 0.0);
         }
         Ok(common)

@@ -60,7 +60,7 @@ impl FramesWork for Anchor {
         let shape = window.info.shape;
         let mut smoother = Smoother::new(shape, ready.sigma, ready.sigma);
         let costs = |t: usize| {
-            let frame = smoothed_gradients(shape, window.frame(t as isize), &mut smoother);
+            let frame = smoothed_gradients(shape, window.frame(t), &mut smoother);
             ready.estimator.costs(&frame)
         };
         Ok(window.frames.clone().map(costs).collect())

@@ -81,7 +81,7 @@ impl FramesWork for Correct {
             let last = (n - 1) as f32;
             depths.pixels_mut().iter_mut().for_each(|d| *d = d.clamp(0.0, last));
             maps.extend(depths.pixels().iter().map(|d| d + 1.0));
-            for (c, plane) in window.frame(t as isize).chunks_exact(len).enumerate() {
+            for (c, plane) in window.frame(t).chunks_exact(len).enumerate() {
                 let slice = |z: usize| &ready.slices[z][c * len..(c + 1) * len];
                 if spec.write_corrected {
                     let start = corrected.len();

@@ -12,7 +12,6 @@ use super::inputs::Inputs;
 use super::volume::{VolumeSpec, smoothed_gradients};
 use crate::motion::chunks::{FramesWork, SideJob, Window, over_frames};
 use crate::motion::error::MotionError;
-use crate::motion::phase::reflected;
 use crate::recipe::ZAlignRecipe;
 use crate::runner::Runner;
 use crate::wire;
@@ -74,13 +73,12 @@ impl FramesWork for Depths {
     fn work(ready: &Ready, window: &Window<'_>) -> Result<Cells, String> {
         let info = window.info;
         let mut smoother = Smoother::new(info.shape, ready.sigma, ready.sigma);
-        let radius = ready.temporal.len() as isize / 2;
         let mut mixed = vec![0.0f32; info.frame_len()];
         let mut cells = Vec::new();
         for t in window.frames.clone() {
             mixed.fill(0.0);
-            for (k, &weight) in (-radius..=radius).zip(&ready.temporal) {
-                let frame = window.frame(t as isize + k);
+            for (at, weight) in around(&ready.temporal, t, info.frames) {
+                let frame = window.frame(at);
                 mixed.iter_mut().zip(frame).for_each(|(m, v)| *m += weight * v);
             }
             let frame = smoothed_gradients(info.shape, &mixed, &mut smoother);
@@ -140,17 +138,26 @@ pub(super) fn depths(
     Ok(Found { grid, cells, means, at_the_end_fraction })
 }
 
-/// Frames of `n` cells, smoothed by a Gaussian of `sigma` frames; they are continued by their mirror
-/// image.
+/// The frames around frame `t` of `n` and their weights, which are those of `weights` (an odd number)
+/// scaled to a sum of 1. At the ends of the recording the window is cut on both sides alike: cut on
+/// one side, or continued by its mirror image, it would pull a moving depth towards the inside.
+fn around(weights: &[f32], t: usize, n: usize) -> impl Iterator<Item = (usize, f32)> {
+    let middle = weights.len() / 2;
+    let radius = middle.min(t).min(n - 1 - t);
+    let kept = &weights[middle - radius..=middle + radius];
+    let sum: f32 = kept.iter().sum();
+    kept.iter().enumerate().map(move |(k, w)| (t - radius + k, w / sum))
+}
+
+/// Frames of `n` cells, smoothed by a Gaussian of `sigma` frames.
 fn along_time(cells: &[f32], n: usize, sigma: f64) -> Vec<f32> {
     let weights = temporal_weights(sigma);
-    let radius = weights.len() as isize / 2;
     let frames = cells.len() / n;
     let mut out = vec![0.0f32; cells.len()];
     for (t, out) in out.chunks_exact_mut(n).enumerate() {
-        for (k, &weight) in (-radius..=radius).zip(&weights) {
-            let at = reflected(t as isize + k, frames) * n;
-            out.iter_mut().zip(&cells[at..at + n]).for_each(|(o, c)| *o += weight * c);
+        for (at, weight) in around(&weights, t, frames) {
+            let cells = &cells[at * n..(at + 1) * n];
+            out.iter_mut().zip(cells).for_each(|(o, c)| *o += weight * c);
         }
     }
     out
@@ -168,6 +175,9 @@ mod tests {
         let out = along_time(&step, 2, 1.5);
         assert!((out[0] - 1.0).abs() < 1e-3 && (out[38] - 2.0).abs() < 1e-3);
         assert!(out[18] > 1.1 && out[20] < 1.9 && (out[18] + out[20] - 3.0).abs() < 1e-5);
-        assert_eq!(along_time(&[4.0], 1, 1.5).len(), 1);
+        assert_eq!(along_time(&[4.0], 1, 1.5), [4.0]);
+        let line: Vec<f32> = (0..20).map(|t| 0.3 * t as f32).collect();
+        let out = along_time(&line, 1, 1.5);
+        assert!(out.iter().zip(&line).all(|(o, l)| (o - l).abs() < 1e-5), "{out:?}");
     }
 }
