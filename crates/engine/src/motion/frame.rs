@@ -6,7 +6,8 @@ use serde::{Deserialize, Serialize};
 use stillframe_image::Image;
 use stillframe_kernels::register::flow::filter::{Preprocessor, weighted_sum};
 use stillframe_kernels::register::flow::{
-    Agreement, FlowError, FlowField, Interpolation, Positions, agreement, inside, register,
+    Agreement, FlowError, FlowField, FlowStatistics, Interpolation, Positions, agreement, inside,
+    register,
 };
 
 use super::backend::Displacement;
@@ -157,8 +158,12 @@ impl Registrar {
             after.push(agreement(registered.pixels(), fixed, Some(mask)));
             out.extend_from_slice(registered.pixels());
         }
+        let FlowStatistics { mean_disp, max_disp, mean_div, mean_translation } = field.statistics();
         let record = FrameRecord {
-            displacement: field.statistics(),
+            mean_disp,
+            max_disp,
+            mean_div,
+            mean_translation,
             correlation_before: mean_correlation(&before),
             correlation_after: mean_correlation(&after),
             residual: self.residual(&after),

@@ -90,7 +90,7 @@ pub(super) fn write(
     let column = |of: &dyn Fn(&FrameRecord) -> Option<f64>| -> Vec<Option<f64>> {
         records.iter().map(of).collect()
     };
-    let motion = column(&|r| Some(r.displacement.mean_disp));
+    let motion = column(&|r| Some(r.mean_disp));
     let most = motion.iter().flatten().copied().fold(0.0, f64::max);
     let before = column(&|r| r.correlation_before);
     let after = column(&|r| r.correlation_after);

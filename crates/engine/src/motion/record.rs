@@ -1,14 +1,18 @@
 //! What is known of a frame after its registration.
 
 use serde::{Deserialize, Serialize};
-use stillframe_kernels::register::flow::FlowStatistics;
 
 /// Figures of one registered frame.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct FrameRecord {
-    /// Lengths of the displacement, its divergence and its mean, pixels.
-    #[serde(flatten)]
-    pub displacement: FlowStatistics,
+    /// Mean length of the displacement, pixels.
+    pub mean_disp: f64,
+    /// Greatest length, pixels.
+    pub max_disp: f64,
+    /// Mean divergence.
+    pub mean_div: f64,
+    /// Length of the mean displacement, pixels.
+    pub mean_translation: f64,
     /// Correlation of the frame with the reference; `None` if one of them is constant.
     pub correlation_before: Option<f64>,
     /// The same of the registered frame, over the pixels that come from inside the frame.
@@ -52,7 +56,7 @@ impl FrameRecord {
         };
         let rules = [
             (self.outside_fraction > 0.25, MotionFlag::OutOfFrame),
-            (self.displacement.max_disp > 0.25 * short_side as f64, MotionFlag::LargeMotion),
+            (self.max_disp > 0.25 * short_side as f64, MotionFlag::LargeMotion),
             (worse, MotionFlag::Worse),
             (self.missing_pixels > 0, MotionFlag::MissingPixels),
         ];

@@ -49,9 +49,8 @@ impl MotionSummary {
             (!values.is_empty()).then(|| values.iter().sum::<f64>() / values.len() as f64)
         };
         Self {
-            mean_disp: mean(frames.iter().map(|f| f.displacement.mean_disp).collect())
-                .unwrap_or(0.0),
-            max_disp: frames.iter().map(|f| f.displacement.max_disp).fold(0.0, f64::max),
+            mean_disp: mean(frames.iter().map(|f| f.mean_disp).collect()).unwrap_or(0.0),
+            max_disp: frames.iter().map(|f| f.max_disp).fold(0.0, f64::max),
             correlation_before: mean(frames.iter().filter_map(|f| f.correlation_before).collect()),
             correlation_after: mean(frames.iter().filter_map(|f| f.correlation_after).collect()),
             flagged: frames.iter().filter(|f| !f.flags.is_empty()).count(),

@@ -292,10 +292,10 @@ fn statistics(folder: &OutputFolder, records: &[FrameRecord]) -> Result<(), Moti
         |of: &dyn Fn(&FrameRecord) -> f64| -> Vec<f64> { records.iter().map(of).collect() };
     let known = |v: Option<f64>| v.unwrap_or(f64::NAN);
     let columns = [
-        ("mean_disp", column(&|r| r.displacement.mean_disp)),
-        ("max_disp", column(&|r| r.displacement.max_disp)),
-        ("mean_div", column(&|r| r.displacement.mean_div)),
-        ("mean_translation", column(&|r| r.displacement.mean_translation)),
+        ("mean_disp", column(&|r| r.mean_disp)),
+        ("max_disp", column(&|r| r.max_disp)),
+        ("mean_div", column(&|r| r.mean_div)),
+        ("mean_translation", column(&|r| r.mean_translation)),
         ("correlation_before", column(&|r| known(r.correlation_before))),
         ("correlation_after", column(&|r| known(r.correlation_after))),
         ("residual", column(&|r| r.residual)),
