@@ -1,5 +1,7 @@
 //! The command line.
 
+mod session;
+
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
@@ -7,9 +9,11 @@ use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use stillframe_engine::image::CfaPattern;
-use stillframe_engine::recipe::Preset;
+use stillframe_engine::recipe::{Combine, MosaicKernel, Preset, Route};
 use stillframe_engine::runtime::{ExecutorKind, parse_bytes};
 
+pub(crate) use self::session::{ConfiguredArgs, SessionArgs, ZAlignArgs};
+use self::session::{SESSION_HELP, Z_ALIGN_HELP};
 use crate::exit::EXIT_CODES;
 
 /// Turns many moving frames into one still result
@@ -56,6 +60,15 @@ pub(crate) enum Command {
     /// Register a 2-photon recording: the same recording, held still
     #[command(after_help = EXIT_CODES, after_long_help = MOTION_HELP)]
     Motion(Box<MotionArgs>),
+    /// Register many recordings of one field of view, and align them
+    #[command(after_help = EXIT_CODES, after_long_help = SESSION_HELP)]
+    Session(Box<SessionArgs>),
+    /// Find the depth of a recording in a stack of images
+    #[command(after_help = EXIT_CODES, after_long_help = Z_ALIGN_HELP)]
+    ZAlign(Box<ZAlignArgs>),
+    /// Put many overlapping images together on one grid of the sky
+    #[command(after_help = EXIT_CODES, after_long_help = MOSAIC_HELP)]
+    Mosaic(Box<MosaicArgs>),
     /// Say what a command would do, without doing it
     #[command(subcommand)]
     Plan(PlanCommand),
@@ -110,7 +123,7 @@ Exit codes:
 /// Inputs, recipe and resources: what `stack` and `plan stack` share.
 #[derive(Debug, Args)]
 pub(crate) struct StackInputs {
-    /// Light frames: folders, files or globs
+    /// Light frames or images: folders, files or globs
     #[arg(required = true, value_name = "INPUT")]
     pub(crate) inputs: Vec<String>,
     /// Folder for the results
@@ -266,6 +279,9 @@ pub(crate) enum PlanCommand {
     /// Print what `stack` would do: frames, passes, units, memory, bytes to read
     #[command(after_help = EXIT_CODES)]
     Stack(Box<PlanStackArgs>),
+    /// Print what `mosaic` would do: images, grid, passes, units, memory
+    #[command(after_help = EXIT_CODES)]
+    Mosaic(Box<PlanMosaicArgs>),
 }
 
 /// `plan stack`.
@@ -273,6 +289,110 @@ pub(crate) enum PlanCommand {
 pub(crate) struct PlanStackArgs {
     #[command(flatten)]
     pub(crate) inputs: StackInputs,
+    /// Print the plan as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+const MOSAIC_HELP: &str = "\
+Examples:
+  stillframe mosaic lights -o result
+      Every FITS file of a folder; each must have world coordinates (WCS) in its header.
+  stillframe mosaic tiles -o result --route tiles --grid grid.hdr
+      Finished tiles, onto the grid of a header in text.
+  stillframe mosaic lights -o result --combine median --interpolation bilinear
+      Another way to combine and to interpolate.
+  stillframe mosaic lights -o result --set photometry.sky=offset --set weights.feather_px=64
+      Change single values of the recipe.
+
+OUT gets mosaic_science.fits, mosaic_coverage.fits, preview.png, report.json, recipe.json and telemetry
+files. It must be new or empty, unless --overwrite or --resume is given.
+
+Exit codes:
+  0    done
+  1    failed
+  2    wrong usage or recipe; nothing was done
+  3    done, but more images were lost than the recipe allows
+  130  interrupted; --resume continues";
+
+/// Inputs, recipe and resources: what `mosaic` and `plan mosaic` share.
+#[derive(Debug, Args)]
+pub(crate) struct MosaicInputs {
+    #[command(flatten)]
+    pub(crate) common: StackInputs,
+    /// Header of the output grid in plain text (NAXIS1, NAXIS2, WCS), as SWarp and Montage read it
+    #[arg(long, value_name = "HEADER")]
+    pub(crate) grid: Option<PathBuf>,
+    /// The way from frames to the mosaic
+    #[arg(long, value_name = "NAME", value_parser = route(), help_heading = "Recipe (may change the result)")]
+    pub(crate) route: Option<Route>,
+    /// Rejection and combination in one word
+    #[arg(long, value_name = "NAME", value_parser = combine(), help_heading = "Recipe (may change the result)")]
+    pub(crate) combine: Option<Combine>,
+    /// How values between pixels are found
+    #[arg(long, value_name = "NAME", value_parser = interpolation(), help_heading = "Recipe (may change the result)")]
+    pub(crate) interpolation: Option<MosaicKernel>,
+}
+
+/// A parser of one of `names`, each of which stands for a value.
+fn named<T: Copy + Send + Sync + 'static>(
+    names: &'static [(&'static str, T)],
+) -> impl TypedValueParser<Value = T> {
+    PossibleValuesParser::new(names.iter().map(|(name, _)| PossibleValue::new(*name))).map(
+        move |found| {
+            let of_name = names.iter().find(|(name, _)| *name == found);
+            of_name.expect("the parser lets only these names pass").1
+        },
+    )
+}
+
+fn route() -> impl TypedValueParser<Value = Route> {
+    named(&[
+        ("mosaic-first", Route::MosaicFirst),
+        ("classic", Route::Classic),
+        ("tiles", Route::Tiles),
+    ])
+}
+
+fn combine() -> impl TypedValueParser<Value = Combine> {
+    named(&[
+        ("mean", Combine::Mean),
+        ("median", Combine::Median),
+        ("kappa-sigma", Combine::KappaSigma),
+        ("winsorized", Combine::Winsorized),
+    ])
+}
+
+fn interpolation() -> impl TypedValueParser<Value = MosaicKernel> {
+    named(&[
+        ("nearest", MosaicKernel::Nearest),
+        ("bilinear", MosaicKernel::Bilinear),
+        ("bicubic", MosaicKernel::Bicubic),
+        ("lanczos3", MosaicKernel::Lanczos3),
+        ("exact", MosaicKernel::Exact),
+    ])
+}
+
+/// `mosaic`.
+#[derive(Debug, Args)]
+pub(crate) struct MosaicArgs {
+    #[command(flatten)]
+    pub(crate) inputs: MosaicInputs,
+    /// Replace results that are already in OUT
+    #[arg(long, help_heading = "Output", conflicts_with = "resume")]
+    pub(crate) overwrite: bool,
+    /// Go on where an interrupted run in OUT stopped; finished passes are not repeated
+    #[arg(long, help_heading = "Output")]
+    pub(crate) resume: bool,
+    #[command(flatten)]
+    pub(crate) progress: ProgressArgs,
+}
+
+/// `plan mosaic`.
+#[derive(Debug, Args)]
+pub(crate) struct PlanMosaicArgs {
+    #[command(flatten)]
+    pub(crate) inputs: MosaicInputs,
     /// Print the plan as JSON
     #[arg(long)]
     pub(crate) json: bool,
@@ -356,6 +476,10 @@ pub(crate) enum Pipeline {
     Stack,
     /// Recordings under the microscope
     Motion,
+    /// Many recordings of one field of view
+    Session,
+    /// Depth of a recording in a stack
+    ZAlign,
 }
 
 /// `recipe schema`.
@@ -421,6 +545,49 @@ pub(crate) enum SimulateCommand {
     /// A burst of frames of one star field, with calibration frames and the truth
     #[command(after_long_help = SIMULATE_HELP)]
     Burst(SimulateBurstArgs),
+    /// Overlapping panels with gains, skies and seeing of their own, and the truth
+    #[command(after_long_help = SIMULATE_MOSAIC_HELP)]
+    Mosaic(SimulateMosaicArgs),
+}
+
+const SIMULATE_MOSAIC_HELP: &str = "\
+Examples:
+  stillframe simulate mosaic -o panels
+  stillframe mosaic panels/lights -o result --grid panels/truth/grid.hdr
+
+OUT gets the folders lights and truth. The same seed gives the same bytes.";
+
+/// `simulate mosaic`.
+#[derive(Debug, Args)]
+pub(crate) struct SimulateMosaicArgs {
+    /// Folder for the data, new or empty
+    #[arg(short, long, value_name = "OUT")]
+    pub(crate) output: PathBuf,
+    /// Panels across
+    #[arg(long, value_name = "N", default_value = "3")]
+    pub(crate) columns: NonZeroUsize,
+    /// Panels down
+    #[arg(long, value_name = "N", default_value = "2")]
+    pub(crate) rows: NonZeroUsize,
+    /// Frames of each panel
+    #[arg(long, value_name = "N", default_value = "4")]
+    pub(crate) frames: NonZeroUsize,
+    /// Columns of a frame
+    #[arg(long, value_name = "PIXELS", default_value = "640")]
+    pub(crate) width: NonZeroUsize,
+    /// Rows of a frame
+    #[arg(long, value_name = "PIXELS", default_value = "480")]
+    pub(crate) height: NonZeroUsize,
+    /// Share of its sides that a panel has in common with its neighbour
+    #[arg(long, value_name = "SHARE", default_value = "0.2")]
+    pub(crate) overlap: f64,
+    /// Seed of every random number
+    #[arg(long, value_name = "N", default_value = "1")]
+    pub(crate) seed: u64,
+    #[command(flatten)]
+    pub(crate) resources: ResourceArgs,
+    #[command(flatten)]
+    pub(crate) progress: ProgressArgs,
 }
 
 const SIMULATE_HELP: &str = "\

@@ -71,3 +71,32 @@ fn worker_processes_give_the_same_bits_for_any_number_and_budget() {
 fn worker_processes_give_the_same_bits_for_a_colour_mosaic() {
     assert_same_bits(&["--bayer", "GBRG"], &["1GiB"]);
 }
+
+/// Assembles a mosaic and gives what must not depend on the executor, and the executors of its phases.
+fn mosaic(panels: &Path, out: &str, more: &[&str]) -> (Vec<Vec<u8>>, Vec<String>) {
+    let (lights, grid) = (panels.join("lights"), panels.join("truth/grid.hdr"));
+    let out = panels.join(out);
+    let job = ["mosaic", text(&lights), "--grid", text(&grid), "-o", text(&out), "--quiet"];
+    stillframe(&[&job[..], more].concat());
+    let read = |file: &str| std::fs::read(out.join(file)).unwrap();
+    let telemetry: Value = serde_json::from_slice(&read("telemetry.json")).unwrap();
+    let executors = telemetry["phases"].as_array().unwrap().iter().map(|p| &p["plan"]["executor"]);
+    let executors = executors.map(|e| e.as_str().unwrap().to_owned()).collect();
+    let files = ["mosaic_science.fits", "mosaic_coverage.fits", "report.json"];
+    (files.map(read).to_vec(), executors)
+}
+
+#[test]
+fn a_mosaic_has_the_same_bits_from_any_number_of_worker_processes() {
+    let folder = tempfile::tempdir().unwrap();
+    let panels = folder.path().join("panels");
+    let size = ["--frames", "2", "--width", "200", "--height", "160", "--quiet"];
+    stillframe(&[&["simulate", "mosaic", "-o", text(&panels)], &size[..]].concat());
+    let (want, _) = mosaic(&panels, "sequential", &["--executor", "sequential"]);
+    for workers in ["1", "2", "3"] {
+        let resources = ["--executor", "processes", "--workers", workers, "--memory", "512MiB"];
+        let (got, executors) = mosaic(&panels, workers, &resources);
+        assert!(got == want, "{workers} worker processes: other bytes");
+        assert_eq!(executors, ["processes", "processes"]);
+    }
+}

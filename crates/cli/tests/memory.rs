@@ -13,12 +13,12 @@ fn run(args: &[&str]) {
 
 /// Largest resident memory and bytes read of a stack of the first `n` lights of a night.
 fn stacked(night: &Path, n: usize) -> (f64, f64) {
-    let lights = (1..=n).map(|k| night.join(format!("lights/light_{k:04}.fits")));
+    let lights = (1..=n).map(|k| night.join(format!("lights/light_{k:05}.fits")));
     let lights: Vec<String> = lights.map(|p| p.to_str().unwrap().to_owned()).collect();
     let out = night.join(format!("out-{n}"));
     let mut args = vec!["stack"];
     args.extend(lights.iter().map(String::as_str));
-    args.extend(["-o", out.to_str().unwrap(), "--quiet", "--workers", "2"]);
+    args.extend(["-o", out.to_str().unwrap(), "--quiet", "--workers", "2", "--memory", "40MiB"]);
     run(&args);
     let telemetry = std::fs::read_to_string(out.join("telemetry.json")).unwrap();
     let telemetry: Value = serde_json::from_str(&telemetry).unwrap();
@@ -29,7 +29,7 @@ fn stacked(night: &Path, n: usize) -> (f64, f64) {
 }
 
 #[test]
-fn four_times_the_frames_take_no_more_memory_and_are_read_less_than_three_times() {
+fn a_run_stays_in_its_budget_and_reads_its_frames_less_than_three_times() {
     let folder = tempfile::tempdir().unwrap();
     let night = folder.path().join("night");
     let size = ["--width", "800", "--height", "600", "--calibration", "0", "--seed", "4"];
@@ -42,7 +42,10 @@ fn four_times_the_frames_take_no_more_memory_and_are_read_less_than_three_times(
         eprintln!("SKIPPED: this system does not tell what a process holds and reads");
         return;
     }
-    assert!(many < 1.10 * few, "{few} bytes for 24 frames, {many} for 96");
+    // The program and its threads come to about 5 MiB beside the budget. Without a budget, 24 frames
+    // take 40 MiB and 96 take 90: blocks grow to what keeps the workers busy.
+    let most = 50.0 * f64::from(1 << 20);
+    assert!(few < most && many < most, "{few} bytes for 24 frames, {many} for 96");
     let input = 96.0 * 800.0 * 600.0 * 2.0 / 1e6;
     assert!(read < 3.0 * input, "{read} MB read of {input} MB of frames");
 }

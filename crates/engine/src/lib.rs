@@ -4,12 +4,14 @@
 
 pub mod compare;
 pub mod inspect;
+pub mod mosaic;
 pub mod motion;
 pub mod recipe;
 mod resume;
 mod runner;
 pub mod simulate;
 pub mod stack;
+mod watch;
 mod wire;
 mod worker;
 

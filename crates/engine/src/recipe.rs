@@ -10,6 +10,7 @@ mod frames;
 mod geometry;
 mod import;
 mod keys;
+mod mosaic;
 mod motion;
 mod nearest;
 mod preset;
@@ -38,6 +39,10 @@ pub use geometry::{
     ReferenceFrame, RefineRecipe, ResamplingRecipe, Temporal, TileRecipe,
 };
 pub use import::{Imported, ImportedMotion, Note, import_flow_registration, import_tile_compile};
+pub use mosaic::{
+    Combine, GridRecipe, GroupsRecipe, MosaicKernel, MosaicRecipe, MosaicResampling, MosaicWeights,
+    PhotometryRecipe, Route, ScaleFrom, SkyMatch, TileWeight,
+};
 pub(crate) use motion::FrameChoice;
 pub use motion::{
     Alpha, ChannelNormalization, ConstancyAssumption, DefinitionChoice, DisRecipe, FlowBackend,

@@ -13,6 +13,7 @@ mod detector;
 mod frame;
 mod header;
 mod moffat;
+mod mosaic;
 mod options;
 mod render;
 mod scene;
@@ -22,10 +23,11 @@ mod write;
 pub use burst::{BurstTruth, SimulatedBurst, SimulatedFrame};
 pub use detector::{CalibrationKind, Detector};
 pub use frame::{CosmicTruth, FrameTruth, SkyTruth, TrailTruth};
+pub use mosaic::{MosaicOptions, MosaicTruth, PanelTruth, SimulatedMosaic};
 pub use options::{BurstOptions, DetectorKind, SimulateError};
 pub use scene::{Galaxy, Star};
 pub use waves::{Wave, Waves};
-pub use write::{BurstFiles, WriteBurstError, write_burst};
+pub use write::{BurstFiles, MosaicFiles, WriteBurstError, write_burst, write_mosaic};
 
 /// Purposes of random streams: the second of the three names of a random number.
 mod stream {
@@ -41,4 +43,8 @@ mod stream {
     pub(super) const DARK_NOISE: u64 = 22;
     pub(super) const FLAT_NOISE: u64 = 23;
     pub(super) const DETECTOR: u64 = 30;
+    pub(super) const PANEL: u64 = 40;
+    pub(super) const MOSAIC_FRAME: u64 = 41;
+    pub(super) const MOSAIC_NOISE: u64 = 42;
+    pub(super) const BLOBS: u64 = 43;
 }

@@ -5,31 +5,31 @@
 //! solved together; pass 2 takes blocks of the canvas, resamples what lies under each from every
 //! frame once, rejects and combines.
 
-mod burst;
-mod calibration;
+pub(crate) mod burst;
+pub(crate) mod calibration;
 mod canvas;
-mod choices;
+pub(crate) mod choices;
 mod clusters;
 mod combine;
-mod error;
+pub(crate) mod error;
 mod gauge;
 mod geometry;
-mod inputs;
-mod light;
+pub(crate) mod inputs;
+pub(crate) mod light;
 mod local_metrics;
-mod masters;
-mod measure;
-mod measuring;
-mod output;
+pub(crate) mod masters;
+pub(crate) mod measure;
+pub(crate) mod measuring;
+pub(crate) mod output;
 mod phases;
 mod photometry;
-mod pipeline;
+pub(crate) mod pipeline;
 mod plan;
 mod reconstruct;
 mod registration;
-mod report;
-mod requests;
-mod run;
+pub(crate) mod report;
+pub(crate) mod requests;
+pub(crate) mod run;
 mod solve;
 mod synthetic;
 mod tile_gauge;

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use stillframe_runtime::phase::Phase;
 use stillframe_runtime::worker::{Session, WorkerError};
 
-use crate::{motion, stack};
+use crate::{mosaic, motion, stack};
 
 /// Why a worker process ended early.
 #[derive(Debug, thiserror::Error)]
@@ -17,6 +17,7 @@ pub(crate) enum Job {
     Stack(stack::Job),
     Motion(motion::Job),
     Side(motion::SideJob),
+    Mosaic(mosaic::Job),
 }
 
 impl Job {
@@ -51,6 +52,7 @@ pub fn serve_worker() -> Result<(), WorkerFailure> {
         Ok(Job::Stack(job)) => stack::with_job(job, &mut server),
         Ok(Job::Motion(job)) => motion::with_job(&job, &mut server),
         Ok(Job::Side(job)) => motion::with_side_job(&job, &mut server),
+        Ok(Job::Mosaic(job)) => mosaic::with_job(job, &mut server),
         Err(e) => Err(e.into()),
     };
     match result {

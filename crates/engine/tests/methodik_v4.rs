@@ -213,6 +213,20 @@ fn where_stars_are_few_tiles_find_the_local_distortion() {
     );
 }
 
+#[test]
+fn more_rounds_do_not_worsen_the_registration() {
+    let scene = Scene::new(star_poor());
+    let rms = |iterations: usize| {
+        let mut recipe = StackRecipe::default();
+        recipe.field.method = FieldMethod::Tiles;
+        recipe.field.iterations = iterations;
+        recipe.field.convergence = 0.0;
+        scene.registration_rms(&scene.stack(recipe))
+    };
+    let (one, four) = (rms(1), rms(4));
+    assert!(four < 1.05 * one, "{one} px after one round, {four} px after four");
+}
+
 /// Frames that drift and jump by a few pixels.
 fn drifting() -> BurstOptions {
     BurstOptions { dither_px: 4.0, distortion_px: 0.5, ..quiet() }

@@ -14,12 +14,14 @@ mod layout;
 mod sink;
 mod sniff;
 mod source;
+mod text;
 mod tiled;
 
 pub use buffer::FileBuffer;
 pub use info::{BayerOverride, FrameInfo, OpenOptions, SampleType};
 pub use sink::{FitsPixel, FitsWriter, ImageWriter};
 pub use source::{FitsSource, ReadScratch};
+pub use text::header_from_text;
 
 /// Bytes of a FITS block: headers and data fill whole blocks.
 pub(crate) const BLOCK: u64 = 2880;

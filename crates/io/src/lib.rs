@@ -5,6 +5,7 @@
 //! * [`recording`] reads and writes series of frames as HDF5, TIFF and MAT;
 //! * [`inputs::resolve`] turns folders, patterns and files into an ordered list;
 //! * [`OutputFolder`] and [`AtomicFile`] keep results whole and inputs untouched;
+//! * [`wcs`] tells where on the sky a pixel lies, and back;
 //! * [`spool`] keeps planes in scratch files; [`preview`] makes pictures to look at.
 //!
 //! No function here panics on bad input: every fault of a file is a [`ReadError`] that says what
@@ -44,6 +45,7 @@ pub mod preview;
 pub mod recording;
 pub mod sink;
 pub mod spool;
+pub mod wcs;
 
 pub use error::{ReadError, ReadErrorKind, WriteError, WriteErrorKind};
 pub use sink::{AtomicFile, Existing, OutputFolder, write_file};

@@ -152,7 +152,8 @@ fn stacks(n_frames: usize) {
     }
     let scale = SHAPE.len() as f64 / shape.len() as f64;
     let sigma = vec![10.0; n_frames];
-    let noise = NoiseModel { sigma: &sigma, level: 100.0, shot: 1.0, relative: 0.1 };
+    let noise =
+        NoiseModel { sigma: &sigma, mean_variance: None, level: 100.0, shot: 1.0, relative: 0.1 };
     let mut out = Combined::default();
     for method in [
         RejectionMethod::None,

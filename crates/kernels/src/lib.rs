@@ -6,4 +6,5 @@ pub mod combine;
 pub mod normalise;
 pub mod ops;
 pub mod register;
+pub mod reproject;
 pub mod warp;

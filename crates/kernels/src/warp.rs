@@ -24,3 +24,4 @@ pub use geometry::{Geometry, Grid, Source, Void, source_rect};
 pub use green::GreenPlane;
 pub use interpolate::Warper;
 pub use kernel::WarpKernel;
+pub use taps::Border;

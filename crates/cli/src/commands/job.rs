@@ -1,10 +1,11 @@
 //! From the command line to a job of the engine.
 
-use stillframe_engine::recipe::{RecipeFile, Strictness};
+use stillframe_engine::mosaic::MosaicJob;
+use stillframe_engine::recipe::{FileOf, MosaicRecipe, RecipeFile, Strictness};
 use stillframe_engine::runtime::{Capabilities, Registry, Resources, WorkerCommand};
 use stillframe_engine::stack::StackJob;
 
-use crate::args::{RecipeArgs, ResourceArgs, StackInputs};
+use crate::args::{MosaicInputs, RecipeArgs, ResourceArgs, StackInputs};
 use crate::exit::Failure;
 
 /// The job that `inputs` describe, which neither overwrites nor resumes.
@@ -25,6 +26,40 @@ pub(super) fn stack_job(inputs: StackInputs) -> Result<StackJob, Failure> {
         flat: inputs.flat,
         recipe: file.recipe,
         resources,
+        block_side: None,
+        overwrite: false,
+        resume: false,
+        worker: worker_command(),
+    })
+}
+
+/// The mosaic that `inputs` describe, which neither overwrites nor resumes.
+///
+/// # Errors
+/// A recipe that cannot be read or is wrong: exit code 2.
+pub(super) fn mosaic_job(inputs: MosaicInputs) -> Result<MosaicJob, Failure> {
+    let MosaicInputs { common, grid, route, combine, interpolation } = inputs;
+    let file = FileOf::<MosaicRecipe>::load(common.recipe.recipe.as_deref(), &common.recipe.set)
+        .map_err(Failure::usage)?;
+    let mut recipe = file.recipe;
+    if let Some(route) = route {
+        recipe.route = route;
+    }
+    if let Some(combine) = combine {
+        recipe.set_combine(combine);
+    }
+    if let Some(kernel) = interpolation {
+        recipe.resampling.kernel = kernel;
+    }
+    Ok(MosaicJob {
+        inputs: common.inputs,
+        output: common.output,
+        bias: common.bias,
+        dark: common.dark,
+        flat: common.flat,
+        grid,
+        recipe,
+        resources: resources(&common.resources),
         block_side: None,
         overwrite: false,
         resume: false,

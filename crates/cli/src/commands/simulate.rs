@@ -5,11 +5,12 @@ use std::fmt::Write;
 use stillframe_engine::io::Existing;
 use stillframe_engine::runtime::Cancel;
 use stillframe_engine::simulate::{
-    BurstFiles, BurstOptions, SimulatedBurst, WriteBurstError, write_burst,
+    BurstFiles, BurstOptions, MosaicOptions, SimulatedBurst, SimulatedMosaic, WriteBurstError,
+    write_burst, write_mosaic,
 };
 
 use super::job;
-use crate::args::{SimulateBurstArgs, SimulateCommand};
+use crate::args::{SimulateBurstArgs, SimulateCommand, SimulateMosaicArgs};
 use crate::exit::{CommandResult, ExitStatus, Failure};
 use crate::interrupt;
 use crate::output;
@@ -18,6 +19,7 @@ use crate::progress::Progress;
 pub(super) fn run(command: SimulateCommand) -> CommandResult {
     match command {
         SimulateCommand::Burst(args) => burst(&args),
+        SimulateCommand::Mosaic(args) => mosaic(&args),
     }
 }
 
@@ -45,6 +47,38 @@ fn burst(args: &SimulateBurstArgs) -> CommandResult {
     let files = result.map_err(failure)?;
     if !args.progress.quiet && !args.progress.json_events {
         output::print(&next_step(args, &files))?;
+    }
+    Ok(ExitStatus::Done)
+}
+
+fn mosaic(args: &SimulateMosaicArgs) -> CommandResult {
+    let options = MosaicOptions {
+        seed: args.seed,
+        columns: args.columns.get(),
+        rows: args.rows.get(),
+        frames: args.frames.get(),
+        width: args.width.get(),
+        height: args.height.get(),
+        overlap: args.overlap,
+        ..MosaicOptions::default()
+    };
+    let mosaic = SimulatedMosaic::new(options).map_err(Failure::usage)?;
+    let cancel = Cancel::new();
+    let stop = cancel.clone();
+    interrupt::on_ctrl_c(move || stop.cancel())?;
+    let progress = Progress::new(args.progress);
+    let resources = job::resources(&args.resources);
+    let result =
+        write_mosaic(&mosaic, &args.output, Existing::Refuse, &resources, &progress, &cancel);
+    progress.finish()?;
+    let files = result.map_err(failure)?;
+    if !args.progress.quiet && !args.progress.json_events {
+        let folder = args.output.display();
+        output::print(&format!(
+            "{} frames in {folder}/lights; put them together with\n  stillframe mosaic {folder}/lights -o \
+             {folder}/result --grid {folder}/truth/grid.hdr\n",
+            files.lights.len()
+        ))?;
     }
     Ok(ExitStatus::Done)
 }

@@ -92,7 +92,8 @@ pub(super) fn summary(outcome: &StackOutcome) -> String {
         outcome.peak_rss_bytes,
         &outcome.phases,
     ));
-    rows.extend(lost_frames(outcome));
+    let frames = report.frames.iter().map(|frame| (frame.file.as_str(), &frame.outcome));
+    rows.extend(lost_rows(frames));
     table(&rows)
 }
 
@@ -108,34 +109,37 @@ pub(super) fn costs(
     if let Some(bytes) = peak_rss_bytes {
         rows.push(("peak memory", format_bytes(bytes)));
     }
-    for phase in phases {
-        let plan = &phase.plan;
-        let s = if plan.workers == 1 { "" } else { "s" };
-        rows.push((
-            "plan",
-            format!(
-                "{}: {} worker{s} ({}), {} units, {:.1} s",
-                phase_title(&phase.phase),
-                plan.workers,
-                plan.executor,
-                plan.n_units,
-                phase.achieved.wall_secs
-            ),
-        ));
-    }
+    rows.extend(phase_rows(phases));
     rows
 }
 
+/// One row for the plan of each phase.
+pub(super) fn phase_rows(phases: &[PhaseRecord]) -> Vec<(&'static str, String)> {
+    let row = |phase: &PhaseRecord| {
+        let plan = &phase.plan;
+        let s = if plan.workers == 1 { "" } else { "s" };
+        let text = format!(
+            "{}: {} worker{s} ({}), {} units, {:.1} s",
+            phase_title(&phase.phase),
+            plan.workers,
+            plan.executor,
+            plan.n_units,
+            phase.achieved.wall_secs
+        );
+        ("plan", text)
+    };
+    phases.iter().map(row).collect()
+}
+
 /// One row for each frame that was not used, up to a limit.
-fn lost_frames(outcome: &StackOutcome) -> Vec<(&'static str, String)> {
-    let mut rows: Vec<(&str, String)> = outcome
-        .report
-        .frames
-        .iter()
-        .filter_map(|frame| match &frame.outcome {
+pub(super) fn lost_rows<'a>(
+    frames: impl Iterator<Item = (&'a str, &'a FrameOutcome)>,
+) -> Vec<(&'static str, String)> {
+    let mut rows: Vec<(&str, String)> = frames
+        .filter_map(|(file, outcome)| match outcome {
             FrameOutcome::Used { .. } => None,
-            FrameOutcome::Skipped { reason } => Some(("skipped", lost_frame(&frame.file, reason))),
-            FrameOutcome::Failed { reason } => Some(("failed", lost_frame(&frame.file, reason))),
+            FrameOutcome::Skipped { reason } => Some(("skipped", lost_frame(file, reason))),
+            FrameOutcome::Failed { reason } => Some(("failed", lost_frame(file, reason))),
         })
         .collect();
     if rows.len() > LISTED_FRAMES {

@@ -142,7 +142,7 @@ impl Detector {
 }
 
 /// Counted electrons and read noise where `expected` electrons arrive.
-fn noisy(expected: f32, rng: &mut Rng) -> f32 {
+pub(super) fn noisy(expected: f32, rng: &mut Rng) -> f32 {
     let mean = f64::from(expected);
     if mean > NORMAL_ABOVE {
         return (mean + (mean + READ_NOISE_E * READ_NOISE_E).sqrt() * rng.normal()) as f32;

@@ -1,6 +1,6 @@
 //! Header cards of simulated frames.
 
-use stillframe_image::Header;
+use stillframe_image::{CfaPattern, Header};
 
 use super::detector::{CalibrationKind, GAIN_E_PER_ADU};
 use super::options::BurstOptions;
@@ -15,8 +15,15 @@ const FIRST_DAY: i64 = 20_454;
 
 /// Cards of light frame `index`.
 pub(super) fn light_header(options: &BurstOptions, index: usize) -> Header {
-    let mut header = common(options, "Light", EXPOSURE_SECS, CADENCE_SECS * index);
+    let mut header = common(options.bayer, "Light", EXPOSURE_SECS, CADENCE_SECS * index);
     header.push_text("OBJECT", "SIMFIELD", "name of the field");
+    header
+}
+
+/// Cards of frame `index` of a mosaic, without world coordinates.
+pub(super) fn mosaic_header(index: usize) -> Header {
+    let mut header = common(None, "Light", EXPOSURE_SECS, CADENCE_SECS * index);
+    header.push_text("OBJECT", "SIMMOSAIC", "name of the field");
     header
 }
 
@@ -31,10 +38,10 @@ pub(super) fn calibration_header(
         CalibrationKind::Dark => ("Dark", EXPOSURE_SECS, 41),
         CalibrationKind::Flat => ("Flat", 0.05 * EXPOSURE_SECS, 42),
     };
-    common(options, name, exposure, day * SECS_PER_DAY + CADENCE_SECS * index)
+    common(options.bayer, name, exposure, day * SECS_PER_DAY + CADENCE_SECS * index)
 }
 
-fn common(options: &BurstOptions, kind: &str, exposure_secs: f64, start_secs: usize) -> Header {
+fn common(bayer: Option<CfaPattern>, kind: &str, exposure_secs: f64, start_secs: usize) -> Header {
     let mut header = Header::default();
     header.push_text("IMAGETYP", kind, "kind of frame");
     header.push_real("EXPTIME", exposure_secs, "[s] exposure");
@@ -48,7 +55,7 @@ fn common(options: &BurstOptions, kind: &str, exposure_secs: f64, start_secs: us
     header.push_text("INSTRUME", "SimCam", "");
     header.push_text("TELESCOP", "SimAltAz", "");
     header.push_text("FILTER", "L", "");
-    if let Some(cfa) = options.bayer {
+    if let Some(cfa) = bayer {
         header.push_text("BAYERPAT", cfa.name(), "mosaic of the stored array");
         header.push_integer("XBAYROFF", 0, "");
         header.push_integer("YBAYROFF", 0, "");
@@ -78,8 +85,6 @@ fn date(secs: usize) -> String {
 
 #[cfg(test)]
 mod tests {
-    use stillframe_image::CfaPattern;
-
     use super::*;
 
     #[test]

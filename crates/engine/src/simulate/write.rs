@@ -14,6 +14,7 @@ use stillframe_runtime::{
 
 use super::burst::{SimulatedBurst, SimulatedFrame};
 use super::detector::CalibrationKind;
+use super::mosaic::SimulatedMosaic;
 
 /// Bytes per pixel of the scene and the sensor, which all frames share.
 const SHARED_BYTES_PER_PIXEL: u64 = 16;
@@ -63,14 +64,6 @@ pub enum WriteBurstError {
     Internal(String),
 }
 
-/// One frame to be made.
-#[derive(Clone, Debug)]
-struct Item {
-    kind: Option<CalibrationKind>,
-    index: usize,
-    path: PathBuf,
-}
-
 /// Writes every frame of `burst`, and the truth, below `folder`. Files are whole or absent; the
 /// bytes depend on the burst only.
 ///
@@ -85,43 +78,88 @@ pub fn write_burst(
     cancel: &Cancel,
 ) -> Result<BurstFiles, WriteBurstError> {
     let files = BurstFiles::below(folder, burst);
-    for sub in ["lights", "bias", "dark", "flat", "truth"] {
-        let path = folder.join(sub);
+    let items = files.items();
+    let frames = Frames {
+        name: "simulate_burst",
+        pixels: burst.options().shape().len() as u64,
+        paths: items.iter().map(|item| item.2.clone()).collect(),
+        make: &|index| match items[index] {
+            (None, k, _) => burst.light(k),
+            (Some(kind), k, _) => burst.calibration(kind, k),
+        },
+    };
+    make_folders(folder, &["lights", "bias", "dark", "flat", "truth"])?;
+    frames.write(folder, existing, resources, observer, cancel)?;
+    write_truth(&files.truth, existing, &burst.truth())?;
+    Ok(files)
+}
+
+/// Writes every frame of `mosaic`, the truth, and the header of its grid, below `folder`; as
+/// [`write_burst`] does.
+///
+/// # Errors
+/// [`WriteBurstError`].
+pub fn write_mosaic(
+    mosaic: &SimulatedMosaic,
+    folder: &Path,
+    existing: Existing,
+    resources: &Resources,
+    observer: &dyn Observer,
+    cancel: &Cancel,
+) -> Result<MosaicFiles, WriteBurstError> {
+    let path = |name: &str| folder.join("truth").join(name);
+    let files = MosaicFiles {
+        lights: (0..mosaic.n_frames())
+            .map(|i| folder.join("lights").join(mosaic.frame_name(i)))
+            .collect(),
+        truth: path("truth.json"),
+        grid: path("grid.hdr"),
+    };
+    let frames = Frames {
+        name: "simulate_mosaic",
+        pixels: mosaic.options().shape().len() as u64,
+        paths: files.lights.clone(),
+        make: &|index| mosaic.frame(index),
+    };
+    make_folders(folder, &["lights", "truth"])?;
+    frames.write(folder, existing, resources, observer, cancel)?;
+    write_truth(&files.truth, existing, &mosaic.truth())?;
+    write_file(&files.grid, existing, mosaic.grid_header().as_bytes())?;
+    Ok(files)
+}
+
+/// The files of a mosaic.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct MosaicFiles {
+    /// Frames, in the folder `lights`.
+    pub lights: Vec<PathBuf>,
+    /// Everything that is true of the mosaic: `truth/truth.json`.
+    pub truth: PathBuf,
+    /// Header of the grid that holds all frames: `truth/grid.hdr`.
+    pub grid: PathBuf,
+}
+
+fn make_folders(folder: &Path, names: &[&str]) -> Result<(), WriteBurstError> {
+    for name in names {
+        let path = folder.join(name);
         std::fs::create_dir_all(&path)
             .map_err(|source| WriteBurstError::Folder { path, source })?;
     }
-    let frames = Frames { burst, items: files.items() };
-    let request = PhaseRequest {
-        shared_bytes: SHARED_BYTES_PER_PIXEL * frames.pixels(),
-        n_frames: frames.items.len(),
-        executors: vec![ExecutorKind::Sequential, ExecutorKind::Threads],
-        ..PhaseRequest::new(
-            PhaseKind::new("simulate_burst"),
-            UnitRule::Frames {
-                count: frames.items.len(),
-                work_bytes: frames.need(0).work,
-                result_bytes: frames.need(0).result,
-            },
-        )
-    };
-    let plan = plan(&request, resources, &Capabilities::detect())?;
-    let context = Context { observer, cancel, worker: None, scratch: folder };
-    run_phase(&frames, &plan, &context, |index, result| {
-        let UnitResult::Done(frame) = result else { return Ok(()) };
-        let mut writer = FitsWriter::create(&frames.items[index].path, existing)?;
-        writer.write_image(None, &frame.header, &[&frame.image])?;
-        writer.finish()
-    })
-    .map_err(|error| match error {
-        RunError::Commit { source, .. } => WriteBurstError::Write(source),
-        RunError::Interrupted { .. } => WriteBurstError::Interrupted,
-        other => WriteBurstError::Internal(other.to_string()),
-    })?;
-    let truth = serde_json::to_string_pretty(&burst.truth())
-        .map_err(|error| WriteBurstError::Internal(error.to_string()))?;
-    write_file(&files.truth, existing, (truth + "\n").as_bytes())?;
-    Ok(files)
+    Ok(())
 }
+
+fn write_truth(
+    path: &Path,
+    existing: Existing,
+    truth: &impl Serialize,
+) -> Result<(), WriteBurstError> {
+    let text = serde_json::to_string_pretty(truth)
+        .map_err(|error| WriteBurstError::Internal(error.to_string()))?;
+    Ok(write_file(path, existing, (text + "\n").as_bytes())?)
+}
+
+/// One frame to be made: light or kind of calibration frame, its index, its file.
+type Item = (Option<CalibrationKind>, usize, PathBuf);
 
 impl BurstFiles {
     fn below(folder: &Path, burst: &SimulatedBurst) -> Self {
@@ -147,8 +185,7 @@ impl BurstFiles {
             (Some(CalibrationKind::Dark), &self.dark),
             (Some(CalibrationKind::Flat), &self.flat),
         ];
-        let item =
-            |kind, (index, path): (usize, &PathBuf)| Item { kind, index, path: path.clone() };
+        let item = |kind, (index, path): (usize, &PathBuf)| (kind, index, path.clone());
         lists
             .into_iter()
             .flat_map(|(kind, paths)| paths.iter().enumerate().map(move |entry| item(kind, entry)))
@@ -158,13 +195,48 @@ impl BurstFiles {
 
 /// The phase: a unit is a frame.
 struct Frames<'a> {
-    burst: &'a SimulatedBurst,
-    items: Vec<Item>,
+    name: &'static str,
+    /// Pixels of a frame.
+    pixels: u64,
+    paths: Vec<PathBuf>,
+    make: &'a (dyn Fn(usize) -> SimulatedFrame + Sync),
 }
 
 impl Frames<'_> {
-    fn pixels(&self) -> u64 {
-        self.burst.options().shape().len() as u64
+    fn write(
+        &self,
+        folder: &Path,
+        existing: Existing,
+        resources: &Resources,
+        observer: &dyn Observer,
+        cancel: &Cancel,
+    ) -> Result<(), WriteBurstError> {
+        let need = self.need(0);
+        let units = UnitRule::Frames {
+            count: self.paths.len(),
+            work_bytes: need.work,
+            result_bytes: need.result,
+        };
+        let request = PhaseRequest {
+            shared_bytes: SHARED_BYTES_PER_PIXEL * self.pixels,
+            n_frames: self.paths.len(),
+            executors: vec![ExecutorKind::Sequential, ExecutorKind::Threads],
+            ..PhaseRequest::new(PhaseKind::new(self.name), units)
+        };
+        let plan = plan(&request, resources, &Capabilities::detect())?;
+        let context = Context { observer, cancel, worker: None, scratch: folder };
+        run_phase(self, &plan, &context, |index, result| {
+            let UnitResult::Done(frame) = result else { return Ok(()) };
+            let mut writer = FitsWriter::create(&self.paths[index], existing)?;
+            writer.write_image(None, &frame.header, &[&frame.image])?;
+            writer.finish()
+        })
+        .map_err(|error| match error {
+            RunError::Commit { source, .. } => WriteBurstError::Write(source),
+            RunError::Interrupted { .. } => WriteBurstError::Interrupted,
+            other => WriteBurstError::Internal(other.to_string()),
+        })?;
+        Ok(())
     }
 }
 
@@ -182,28 +254,24 @@ impl Phase for Frames<'_> {
     type Scratch = ();
 
     fn name(&self) -> &'static str {
-        "simulate_burst"
+        self.name
     }
 
     fn units(&self) -> usize {
-        self.items.len()
+        self.paths.len()
     }
 
     fn need(&self, _: usize) -> Need {
         Need {
-            work: WORK_BYTES_PER_PIXEL * self.pixels(),
-            result: RESULT_BYTES_PER_PIXEL * self.pixels(),
+            work: WORK_BYTES_PER_PIXEL * self.pixels,
+            result: RESULT_BYTES_PER_PIXEL * self.pixels,
         }
     }
 
     fn scratch(&self) {}
 
     fn work(&self, index: usize, (): &mut ()) -> SimulatedFrame {
-        let item = &self.items[index];
-        match item.kind {
-            None => self.burst.light(item.index),
-            Some(kind) => self.burst.calibration(kind, item.index),
-        }
+        (self.make)(index)
     }
 
     fn encode(&self, output: &SimulatedFrame, bytes: &mut Vec<u8>) {
@@ -276,8 +344,12 @@ mod tests {
     #[test]
     fn a_frame_survives_the_wire() {
         let burst = burst();
-        let frames =
-            Frames { burst: &burst, items: BurstFiles::below(Path::new("x"), &burst).items() };
+        let frames = Frames {
+            name: "simulate_burst",
+            pixels: 64 * 48,
+            paths: vec![PathBuf::from("x"); 3],
+            make: &|index| burst.light(index),
+        };
         let frame = frames.work(1, &mut ());
         let mut bytes = Vec::new();
         frames.encode(&frame, &mut bytes);

@@ -13,37 +13,39 @@ use crate::wire;
 
 /// How far around a rectangle pixels must be read so that a defect inside it is replaced from the
 /// same neighbours whatever the rectangle.
-pub(super) const DEFECT_REACH: usize = DefectMap::REACH;
+pub(crate) const DEFECT_REACH: usize = DefectMap::REACH;
 
 /// A usable light frame.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub(super) struct FrameFile {
+pub(crate) struct FrameFile {
     /// The file as given.
-    pub(super) path: PathBuf,
+    pub(crate) path: PathBuf,
     /// The file that pixels are read from: the same, or its unpacked copy.
-    pub(super) pixels: PathBuf,
+    pub(crate) pixels: PathBuf,
     /// Factor on the dark current.
-    pub(super) dark_scale: f32,
+    pub(crate) dark_scale: f32,
+    /// Size of the frame: that of the burst, unless frames of several sizes are allowed.
+    pub(crate) shape: Shape,
 }
 
 /// What calibration does to every frame: `(raw − offset − k · dark_current) · inverse_flat`.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
-pub(super) struct Masters {
+pub(crate) struct Masters {
     #[serde(with = "wire::image")]
-    pub(super) offset: Option<Image<f32>>,
+    pub(crate) offset: Option<Image<f32>>,
     #[serde(with = "wire::image")]
-    pub(super) dark_current: Option<Image<f32>>,
+    pub(crate) dark_current: Option<Image<f32>>,
     #[serde(with = "wire::image")]
-    pub(super) inverse_flat: Option<Image<f32>>,
+    pub(crate) inverse_flat: Option<Image<f32>>,
     #[serde(with = "wire::pod")]
-    pub(super) hot: Vec<u32>,
+    pub(crate) hot: Vec<u32>,
     #[serde(with = "wire::pod")]
-    pub(super) cold: Vec<u32>,
+    pub(crate) cold: Vec<u32>,
 }
 
 impl Masters {
     /// Bytes of memory that they hold.
-    pub(super) fn bytes(&self) -> u64 {
+    pub(crate) fn bytes(&self) -> u64 {
         let images = [&self.offset, &self.dark_current, &self.inverse_flat];
         let pixels: usize = images.iter().filter_map(|i| i.as_ref()).map(|i| i.shape().len()).sum();
         (4 * (pixels + self.hot.len() + self.cold.len())) as u64
@@ -52,35 +54,36 @@ impl Masters {
 
 /// Everything that is needed to read the burst again in another process.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub(super) struct BurstSpec {
-    pub(super) shape: Shape,
-    pub(super) planes: usize,
-    pub(super) cfa: Option<CfaPattern>,
-    pub(super) saturation: Option<f32>,
-    pub(super) frames: Vec<FrameFile>,
-    pub(super) masters: Masters,
+pub(crate) struct BurstSpec {
+    /// Size of the frames; of masters, where there are any.
+    pub(crate) shape: Shape,
+    pub(crate) planes: usize,
+    pub(crate) cfa: Option<CfaPattern>,
+    pub(crate) saturation: Option<f32>,
+    pub(crate) frames: Vec<FrameFile>,
+    pub(crate) masters: Masters,
 }
 
 /// An opened burst. It holds no file open.
 #[derive(Debug)]
-pub(super) struct Burst {
-    pub(super) spec: BurstSpec,
+pub(crate) struct Burst {
+    pub(crate) spec: BurstSpec,
     sources: Vec<FitsSource>,
     defects: DefectMap,
 }
 
 /// Buffers of a read.
 #[derive(Debug)]
-pub(super) struct FrameBuffer {
+pub(crate) struct FrameBuffer {
     /// Calibrated pixels of the last read.
-    pub(super) pixels: Image<f32>,
+    pub(crate) pixels: Image<f32>,
     /// Their mask.
-    pub(super) mask: Image<u8>,
+    pub(crate) mask: Image<u8>,
     scratch: ReadScratch,
 }
 
 impl FrameBuffer {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let none = Shape::new(0, 0);
         Self {
             pixels: Image::filled(none, 0.0),
@@ -92,7 +95,7 @@ impl FrameBuffer {
 
 impl Burst {
     /// The burst for the first pass, which loads whole files: no frame is opened yet.
-    pub(super) fn new(spec: BurstSpec) -> Self {
+    pub(crate) fn new(spec: BurstSpec) -> Self {
         let defects = Defects { hot: spec.masters.hot.clone(), cold: spec.masters.cold.clone() };
         let defects = DefectMap::new(spec.shape, &defects, spec.cfa);
         Self { sources: Vec::new(), defects, spec }
@@ -102,7 +105,7 @@ impl Burst {
     ///
     /// # Errors
     /// If a frame that was readable no longer is.
-    pub(super) fn open(spec: BurstSpec) -> Result<Self, ReadError> {
+    pub(crate) fn open(spec: BurstSpec) -> Result<Self, ReadError> {
         let mut burst = Self::new(spec);
         let options = Self::options(burst.spec.cfa);
         for frame in &burst.spec.frames {
@@ -122,7 +125,7 @@ impl Burst {
     ///
     /// # Errors
     /// If the file cannot be read any more.
-    pub(super) fn read(
+    pub(crate) fn read(
         &self,
         frame: usize,
         plane: usize,
@@ -140,7 +143,7 @@ impl Burst {
     ///
     /// # Errors
     /// If the file cannot be read.
-    pub(super) fn load(
+    pub(crate) fn load(
         &self,
         frame: usize,
         file: &mut FileBuffer,
@@ -154,7 +157,7 @@ impl Burst {
     ///
     /// # Errors
     /// If the file's content is damaged.
-    pub(super) fn decode(
+    pub(crate) fn decode(
         &self,
         plane: usize,
         (source, file): (&FitsSource, &FileBuffer),
@@ -166,13 +169,13 @@ impl Burst {
     }
 
     /// Calibrates the whole plane that [`Self::decode`] has left in `buffer`.
-    pub(super) fn calibrate_whole(&self, frame: usize, buffer: &mut FrameBuffer) {
+    pub(crate) fn calibrate_whole(&self, frame: usize, buffer: &mut FrameBuffer) {
         let FrameBuffer { pixels, mask, .. } = buffer;
-        self.calibrate(frame, self.spec.shape.rect(), pixels, mask);
+        self.calibrate(frame, self.spec.frames[frame].shape.rect(), pixels, mask);
     }
 
     /// Calibrates pixels that were read from `rect` of frame `frame`.
-    pub(super) fn calibrate(
+    pub(crate) fn calibrate(
         &self,
         frame: usize,
         rect: Rect,

@@ -23,16 +23,23 @@ use crate::recipe::HotPixels;
 
 /// What the masters do, and the dark scale of each usable light.
 #[derive(Debug)]
-pub(super) struct Prepared {
-    pub(super) masters: Masters,
-    pub(super) dark_scale: Vec<f32>,
+pub(crate) struct Prepared {
+    pub(crate) masters: Masters,
+    pub(crate) dark_scale: Vec<f32>,
+}
+
+impl Prepared {
+    /// Nothing is done to any of `n` frames.
+    pub(crate) fn none(n: usize) -> Self {
+        Self { masters: Masters::default(), dark_scale: vec![0.0; n] }
+    }
 }
 
 /// Makes or reads the masters.
 ///
 /// # Errors
 /// If a calibration frame cannot be read or does not fit the lights.
-pub(super) fn prepare(run: &mut Run<'_>, inputs: &Inputs) -> Result<Prepared, StackError> {
+pub(crate) fn prepare(run: &mut Run<'_>, inputs: &Inputs) -> Result<Prepared, StackError> {
     let (shape, cfa) = (inputs.shape, inputs.cfa);
     let recipe = run.job.recipe.calibration.clone();
     let bias_files = run.resolve_calibration(Kind::Bias)?;
@@ -279,7 +286,7 @@ const DEFECT_HALO: usize = 16;
 ///
 /// # Errors
 /// If the run is cancelled or a frame can no longer be read.
-pub(super) fn defects_from_lights(
+pub(crate) fn defects_from_lights(
     run: &Run<'_>,
     burst: &Burst,
 ) -> Result<(Vec<u32>, Vec<u32>), StackError> {

@@ -5,7 +5,7 @@ use stillframe_kernels::combine::{Combination, Rejection, RejectionMethod};
 use stillframe_kernels::warp::WarpKernel;
 
 use super::combine::{ColourMode, Resample};
-use crate::recipe::{self, ColourMethod, Kernel, StackRecipe};
+use crate::recipe::{self, ColourMethod, Kernel, RejectionRecipe, StackRecipe};
 
 fn kernel(recipe: &StackRecipe) -> WarpKernel {
     match recipe.resampling.kernel {
@@ -16,8 +16,8 @@ fn kernel(recipe: &StackRecipe) -> WarpKernel {
     }
 }
 
-pub(super) fn rejection(recipe: &StackRecipe) -> Rejection {
-    let r = &recipe.rejection;
+/// Which samples of a pixel are left out.
+pub(crate) fn rejection(r: &RejectionRecipe) -> Rejection {
     Rejection {
         method: match r.method {
             recipe::RejectionMethod::None => RejectionMethod::None,

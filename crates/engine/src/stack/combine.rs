@@ -126,7 +126,7 @@ pub(super) struct BlockCost {
 
 /// What stays in memory of every frame (stars, field, weights), bytes. It is held once, but counted to
 /// every block: more frames give smaller blocks, and the peak stays where it is.
-const KEPT_PER_FRAME: u64 = 20 << 10;
+const KEPT_PER_FRAME: u64 = 12 << 10;
 
 impl BlockCost {
     /// The cost for `n` frames and `planes` output planes.
@@ -253,8 +253,13 @@ pub(super) fn work_rect<'a>(
         .iter()
         .zip(&spec.levels)
         .map(|(stack, &level)| {
-            let noise =
-                NoiseModel { sigma: &sigma, level, shot: spec.shot, relative: SEEING_SCATTER };
+            let noise = NoiseModel {
+                sigma: &sigma,
+                mean_variance: None,
+                level,
+                shot: spec.shot,
+                relative: SEEING_SCATTER,
+            };
             if spec.n_groups > 1 {
                 combiner.combine_groups(stack, Some(&noise), &groups, &mut weights, combined);
             } else {

@@ -12,38 +12,47 @@ use super::light::LightPhases;
 use super::report::FrameOutcome;
 use crate::recipe::{BayerInput, InputRecipe};
 
+/// What the frames of one run must have in common.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Alike {
+    /// Size, planes and colour pattern.
+    Frames,
+    /// Planes and colour pattern.
+    Colours,
+}
+
 /// A file of the input list.
 #[derive(Debug)]
-pub(super) struct Input {
-    pub(super) path: PathBuf,
-    pub(super) info: Option<FrameInfo>,
-    pub(super) needs_spool: bool,
+pub(crate) struct Input {
+    pub(crate) path: PathBuf,
+    pub(crate) info: Option<FrameInfo>,
+    pub(crate) needs_spool: bool,
     /// Set as soon as the frame is lost.
-    pub(super) lost: Option<FrameOutcome>,
+    pub(crate) lost: Option<FrameOutcome>,
 }
 
 /// The inputs and what the usable ones have in common.
 #[derive(Debug)]
-pub(super) struct Inputs {
-    pub(super) files: Vec<Input>,
-    pub(super) shape: Shape,
-    pub(super) planes: usize,
-    pub(super) cfa: Option<CfaPattern>,
+pub(crate) struct Inputs {
+    pub(crate) files: Vec<Input>,
+    pub(crate) shape: Shape,
+    pub(crate) planes: usize,
+    pub(crate) cfa: Option<CfaPattern>,
 }
 
 impl Inputs {
     /// Indices of the frames that are not lost.
-    pub(super) fn usable(&self) -> Vec<usize> {
+    pub(crate) fn usable(&self) -> Vec<usize> {
         (0..self.files.len()).filter(|&i| self.files[i].lost.is_none()).collect()
     }
 
     /// Marks a frame as lost.
-    pub(super) fn lose(&mut self, index: usize, outcome: FrameOutcome) {
+    pub(crate) fn lose(&mut self, index: usize, outcome: FrameOutcome) {
         self.files[index].lost = Some(outcome);
     }
 
     /// Header of a usable frame.
-    pub(super) fn info(&self, index: usize) -> &FrameInfo {
+    pub(crate) fn info(&self, index: usize) -> &FrameInfo {
         self.files[index].info.as_ref().expect("a usable frame was opened")
     }
 
@@ -75,14 +84,15 @@ fn bayer(recipe: &InputRecipe) -> BayerOverride {
     }
 }
 
-/// Opens the headers of all files. What most of the readable ones agree on (size, planes, colour
-/// pattern) is the burst; the others are lost with the reason, and so are second names of a file.
+/// Opens the headers of all files. What most of the readable ones agree on (what `alike` names) is
+/// the burst; the others are lost with the reason, and so are second names of a file.
 ///
 /// # Errors
 /// [`StackError::Inputs`] if no file can be read.
-pub(super) fn open(
+pub(crate) fn open(
     found: Found,
     recipe: &InputRecipe,
+    alike: Alike,
     phases: &LightPhases<'_>,
 ) -> Result<Inputs, StackError> {
     let options = OpenOptions { bayer: bayer(recipe) };
@@ -98,7 +108,11 @@ pub(super) fn open(
     )?;
     type Key = (usize, usize, usize, Option<&'static str>);
     let key = |info: &FrameInfo| -> Key {
-        (info.shape.height, info.shape.width, info.planes, info.cfa.map(CfaPattern::name))
+        let shape = match alike {
+            Alike::Frames => info.shape,
+            Alike::Colours => Shape::new(0, 0),
+        };
+        (shape.height, shape.width, info.planes, info.cfa.map(CfaPattern::name))
     };
     let mut votes: BTreeMap<Key, (usize, usize)> = BTreeMap::new();
     for (i, result) in opened.iter().enumerate() {

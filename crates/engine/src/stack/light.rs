@@ -6,9 +6,9 @@ use stillframe_runtime::ordered::{Lanes, Limits, Need, OrderedError, WorkFn, map
 use super::error::StackError;
 
 /// Runs many small units that hold next to nothing.
-pub(super) struct LightPhases<'a> {
-    pub(super) lanes: Lanes,
-    pub(super) cancel: &'a Cancel,
+pub(crate) struct LightPhases<'a> {
+    pub(crate) lanes: Lanes,
+    pub(crate) cancel: &'a Cancel,
 }
 
 impl LightPhases<'_> {
@@ -16,7 +16,7 @@ impl LightPhases<'_> {
     ///
     /// # Errors
     /// [`StackError::Interrupted`] if the run was cancelled, [`StackError::Internal`] on a panic.
-    pub(super) fn map<S: Send, R: Send>(
+    pub(crate) fn map<S: Send, R: Send>(
         &self,
         n: usize,
         scratch: impl Fn() -> S + Sync,

@@ -15,14 +15,14 @@ use crate::wire;
 
 /// What a calibration frame is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) enum Kind {
+pub(crate) enum Kind {
     Bias,
     Dark,
     Flat,
 }
 
 impl Kind {
-    pub(super) fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Bias => "bias",
             Self::Dark => "dark",
@@ -33,34 +33,34 @@ impl Kind {
 
 /// Darks that belong together.
 #[derive(Clone, Debug)]
-pub(super) struct Set {
-    pub(super) files: Vec<PathBuf>,
-    pub(super) exposure_secs: Option<f64>,
-    pub(super) temperature_c: Option<f64>,
+pub(crate) struct Set {
+    pub(crate) files: Vec<PathBuf>,
+    pub(crate) exposure_secs: Option<f64>,
+    pub(crate) temperature_c: Option<f64>,
 }
 
 /// What is to be combined into one master.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub(super) struct MasterSpec {
-    pub(super) kind: Kind,
-    pub(super) shape: Shape,
-    pub(super) files: Vec<PathBuf>,
+pub(crate) struct MasterSpec {
+    pub(crate) kind: Kind,
+    pub(crate) shape: Shape,
+    pub(crate) files: Vec<PathBuf>,
     /// Subtracted from every frame.
     #[serde(with = "wire::image")]
-    pub(super) offset: Option<Image<f32>>,
+    pub(crate) offset: Option<Image<f32>>,
     /// Factor on every frame after that.
     #[serde(with = "wire::pod")]
-    pub(super) scales: Vec<f32>,
-    pub(super) kappa: f32,
+    pub(crate) scales: Vec<f32>,
+    pub(crate) kappa: f32,
     /// Rows per unit; scheduling only.
-    pub(super) rows: usize,
+    pub(crate) rows: usize,
 }
 
 /// Calibration frames are read as they are: their mosaic is that of the lights.
 const AS_STORED: OpenOptions = OpenOptions { bayer: BayerOverride::Mono };
 
 /// Opens a calibration frame and checks that it fits.
-pub(super) fn open(kind: Kind, path: &PathBuf, shape: Shape) -> Result<FitsSource, StackError> {
+pub(crate) fn open(kind: Kind, path: &PathBuf, shape: Shape) -> Result<FitsSource, StackError> {
     let source = FitsSource::open(path, &AS_STORED)?;
     let info = source.info();
     if info.shape != shape || info.planes != 1 {
@@ -79,7 +79,7 @@ pub(super) fn open(kind: Kind, path: &PathBuf, shape: Shape) -> Result<FitsSourc
 
 /// Buffers of a worker.
 #[derive(Debug)]
-pub(super) struct MasterScratch {
+pub(crate) struct MasterScratch {
     pixels: Image<f32>,
     mask: Image<u8>,
     read: ReadScratch,
@@ -88,7 +88,7 @@ pub(super) struct MasterScratch {
 }
 
 impl MasterScratch {
-    pub(super) fn new(spec: &MasterSpec) -> Self {
+    pub(crate) fn new(spec: &MasterSpec) -> Self {
         let none = Shape::new(0, 0);
         Self {
             pixels: Image::filled(none, 0.0),
@@ -126,7 +126,7 @@ fn read_rows(
 }
 
 /// Combined rows of unit `index`.
-pub(super) fn work_master(
+pub(crate) fn work_master(
     spec: &MasterSpec,
     sources: &[FitsSource],
     index: usize,
@@ -147,7 +147,7 @@ pub(super) fn work_master(
 }
 
 /// Robust level of flat `index` after its offset: flats of different brightness are scaled to one.
-pub(super) fn flat_level(
+pub(crate) fn flat_level(
     spec: &MasterSpec,
     sources: &[FitsSource],
     index: usize,
@@ -159,7 +159,7 @@ pub(super) fn flat_level(
 
 /// How the master dark is applied to a light.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) enum DarkUse {
+pub(crate) enum DarkUse {
     /// As it is: it holds bias and dark current of the light's exposure.
     Matched,
     /// Dark current times light exposure over dark exposure; the bias is known.
@@ -168,7 +168,7 @@ pub(super) enum DarkUse {
 
 /// The set of darks that suits lights of this exposure and temperature best, how it is to be used,
 /// and a warning if it does not really suit.
-pub(super) fn choose_dark<'a>(
+pub(crate) fn choose_dark<'a>(
     darks: &'a [Set],
     exposure_secs: Option<f64>,
     temperature_c: Option<f64>,
@@ -226,7 +226,7 @@ pub(super) fn choose_dark<'a>(
 }
 
 /// Groups darks by exposure and temperature, in order of first appearance.
-pub(super) fn group_darks(
+pub(crate) fn group_darks(
     sources: &[FitsSource],
     exposure_tolerance: f64,
     temperature_tolerance_c: f64,

@@ -1,7 +1,7 @@
 //! Pass 1: every frame is read once, whole; what is kept of it are stars, meshes and figures.
 
 use serde::{Deserialize, Serialize};
-use stillframe_image::{Colour, Header, Image, Point, mask};
+use stillframe_image::{Colour, Header, Image, Point, Rect, mask};
 use stillframe_io::fits::{FileBuffer, FitsWriter, ImageWriter};
 use stillframe_io::sink::Existing;
 use stillframe_io::{ReadError, WriteError};
@@ -21,26 +21,56 @@ const LEAST_DATA: f64 = 0.2;
 
 /// What the recipe says about measuring.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub(super) struct MeasureSpec {
-    pub(super) mesh_px: usize,
-    pub(super) detection_sigma: f64,
+pub(crate) struct MeasureSpec {
+    pub(crate) mesh_px: usize,
+    pub(crate) detection_sigma: f64,
     /// Stars kept per frame.
-    pub(super) max_stars: usize,
-    pub(super) judge_linearity: bool,
+    pub(crate) max_stars: usize,
+    pub(crate) judge_linearity: bool,
+    /// Places at which the sky is measured besides.
+    pub(crate) boxes: LevelBoxes,
+}
+
+/// Squares of each frame whose sky level is wanted.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub(crate) struct LevelBoxes {
+    /// Side of the squares of each frame, pixels; frames that are not listed have none.
+    pub(crate) side_px: Vec<u32>,
+    /// First column and row of each square of each frame; all lie inside the frame.
+    pub(crate) corners: Vec<Vec<[u32; 2]>>,
+}
+
+impl LevelBoxes {
+    /// Levels of the squares of frame `index`; NaN where there is none.
+    fn levels(
+        &self,
+        index: usize,
+        (image, mask): (&Image<f32>, &Image<u8>),
+        sites: Sites,
+        scratch: &mut BackgroundScratch,
+    ) -> Vec<f32> {
+        let Some(corners) = self.corners.get(index) else { return Vec::new() };
+        let side = self.side_px[index] as usize;
+        let level = |&[x, y]: &[u32; 2]| {
+            let rect = Rect::new(x as usize, y as usize, side, side);
+            Background::level_of(image, mask, rect, sites, scratch).unwrap_or(f32::NAN)
+        };
+        corners.iter().map(level).collect()
+    }
 }
 
 /// What is kept of a star: 36 bytes, so that ten thousand frames fit.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-pub(super) struct StarRecord {
-    pub(super) x: f32,
-    pub(super) y: f32,
-    pub(super) sigma_px: f32,
-    pub(super) flux: f32,
-    pub(super) flux_sigma: f32,
-    pub(super) peak: f32,
-    pub(super) fwhm_px: f32,
-    pub(super) roundness: f32,
-    pub(super) flags: u8,
+pub(crate) struct StarRecord {
+    pub(crate) x: f32,
+    pub(crate) y: f32,
+    pub(crate) sigma_px: f32,
+    pub(crate) flux: f32,
+    pub(crate) flux_sigma: f32,
+    pub(crate) peak: f32,
+    pub(crate) fwhm_px: f32,
+    pub(crate) roundness: f32,
+    pub(crate) flags: u8,
 }
 
 impl StarRecord {
@@ -59,35 +89,37 @@ impl StarRecord {
     }
 
     /// Whether flux and shape can be trusted.
-    pub(super) fn is_good(&self) -> bool {
+    pub(crate) fn is_good(&self) -> bool {
         self.flags == 0
     }
 
-    pub(super) fn position(&self) -> Point {
+    pub(crate) fn position(&self) -> Point {
         Point::new(f64::from(self.x), f64::from(self.y))
     }
 }
 
 /// What is kept of a frame.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub(super) struct FrameMeasure {
+pub(crate) struct FrameMeasure {
     /// Of the file, hexadecimal.
-    pub(super) sha256: String,
-    pub(super) stars: Vec<StarRecord>,
+    pub(crate) sha256: String,
+    pub(crate) stars: Vec<StarRecord>,
     /// Background of each output plane (1 or 3).
-    pub(super) meshes: Vec<Background>,
-    pub(super) metrics: FrameMetrics,
-    pub(super) saturated_fraction: f64,
+    pub(crate) meshes: Vec<Background>,
+    /// Levels of the squares of [`LevelBoxes`] in each output plane; NaN where there is none.
+    pub(crate) levels: Vec<Vec<f32>>,
+    pub(crate) metrics: FrameMetrics,
+    pub(crate) saturated_fraction: f64,
     /// The reason for which the frame looks stretched.
-    pub(super) stretched: Option<String>,
+    pub(crate) stretched: Option<String>,
 }
 
 /// Outcome of measuring one frame.
-pub(super) type Measured = Result<FrameMeasure, String>;
+pub(crate) type Measured = Result<FrameMeasure, String>;
 
 /// Buffers of a worker.
 #[derive(Debug)]
-pub(super) struct MeasureScratch {
+pub(crate) struct MeasureScratch {
     buffer: FrameBuffer,
     file: FileBuffer,
     plane: Image<f32>,
@@ -96,7 +128,7 @@ pub(super) struct MeasureScratch {
 }
 
 impl MeasureScratch {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self {
             buffer: FrameBuffer::new(),
             file: FileBuffer::default(),
@@ -108,7 +140,7 @@ impl MeasureScratch {
 }
 
 /// Measures frame `index` of the burst.
-pub(super) fn measure(
+pub(crate) fn measure(
     burst: &Burst,
     spec: &MeasureSpec,
     index: usize,
@@ -133,10 +165,11 @@ fn try_measure(
     index: usize,
     scratch: &mut MeasureScratch,
 ) -> Result<FrameMeasure, MeasureError> {
-    let shape = burst.spec.shape;
+    let shape = burst.spec.frames[index].shape;
     let n = shape.len() as f64;
     let mut luminance: Option<Image<f32>> = None;
     let mut meshes = Vec::new();
+    let mut levels = Vec::new();
     let (source, sha256) = burst.load(index, &mut scratch.file)?;
     let share = |mask: &Image<u8>, bit: u8| {
         mask.pixels().iter().filter(|m| **m & bit != 0).count() as f64 / n
@@ -163,16 +196,12 @@ fn try_measure(
         burst.calibrate_whole(index, &mut scratch.buffer);
         let FrameBuffer { pixels, mask: bits, .. } = &scratch.buffer;
         let data = 1.0 - share(bits, mask::NO_DATA);
-        if data < LEAST_DATA {
-            return Err(MeasureError::Unusable(format!(
-                "only {:.0} % of the pixels hold data, at least {:.0} % are needed",
-                100.0 * data,
-                100.0 * LEAST_DATA
-            )));
-        }
+        check_data(data)?;
         saturated_fraction += share(bits, mask::SATURATED) / burst.spec.planes as f64;
         if burst.spec.planes > 1 {
-            meshes.push(fit(pixels, bits, spec, Sites::All, &mut scratch.background)?);
+            let (all, scratch) = (Sites::All, &mut scratch.background);
+            meshes.push(fit(pixels, bits, spec, all, scratch)?);
+            levels.push(spec.boxes.levels(index, (pixels, bits), all, scratch));
             match &mut luminance {
                 None => luminance = Some(pixels.clone()),
                 Some(sum) => {
@@ -189,19 +218,15 @@ fn try_measure(
     if let Some(writer) = writer {
         writer.finish()?;
     }
-    if saturated_fraction > MOST_SATURATED {
-        return Err(MeasureError::Unusable(format!(
-            "{:.0} % of the pixels are saturated, at most {:.0} % can be",
-            100.0 * saturated_fraction,
-            100.0 * MOST_SATURATED
-        )));
-    }
+    check_saturated(saturated_fraction)?;
     let FrameBuffer { pixels, mask: bits, .. } = &scratch.buffer;
     let image = match (burst.spec.cfa, &mut luminance) {
         (Some(cfa), _) => {
             for colour in Colour::ALL {
                 let sites = Sites::Colour(cfa, colour);
                 meshes.push(fit(pixels, bits, spec, sites, &mut scratch.background)?);
+                let image = (pixels, bits);
+                levels.push(spec.boxes.levels(index, image, sites, &mut scratch.background));
             }
             green_plane(pixels, cfa, &mut scratch.plane);
             &scratch.plane
@@ -228,9 +253,35 @@ fn try_measure(
     };
     if meshes.is_empty() {
         meshes.push(background);
+        let image = (image, bits);
+        levels.push(spec.boxes.levels(index, image, Sites::All, &mut scratch.background));
     }
     let stars = stars.iter().map(StarRecord::of).collect();
-    Ok(FrameMeasure { sha256, stars, meshes, metrics, saturated_fraction, stretched })
+    Ok(FrameMeasure { sha256, stars, meshes, levels, metrics, saturated_fraction, stretched })
+}
+
+/// Refuses a frame of which too little is data.
+fn check_data(data: f64) -> Result<(), MeasureError> {
+    if data < LEAST_DATA {
+        return Err(MeasureError::Unusable(format!(
+            "only {:.0} % of the pixels hold data, at least {:.0} % are needed",
+            100.0 * data,
+            100.0 * LEAST_DATA
+        )));
+    }
+    Ok(())
+}
+
+/// Refuses a frame that is mostly saturated.
+fn check_saturated(saturated: f64) -> Result<(), MeasureError> {
+    if saturated > MOST_SATURATED {
+        return Err(MeasureError::Unusable(format!(
+            "{:.0} % of the pixels are saturated, at most {:.0} % can be",
+            100.0 * saturated,
+            100.0 * MOST_SATURATED
+        )));
+    }
+    Ok(())
 }
 
 /// Appends a plane as it was read, missing pixels as NaN.

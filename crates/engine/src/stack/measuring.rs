@@ -6,7 +6,7 @@ use super::burst::{Burst, BurstSpec, FrameFile};
 use super::calibration::{self, defects_from_lights};
 use super::error::StackError;
 use super::inputs::Inputs;
-use super::measure::{FrameMeasure, MeasureSpec, Measured};
+use super::measure::{FrameMeasure, LevelBoxes, MeasureSpec, Measured};
 use super::phases::MeasurePhase;
 use super::report::FrameOutcome;
 use super::requests;
@@ -16,18 +16,19 @@ use crate::resume::StageKey;
 
 /// Stars that are kept of each frame of a burst of `n`: all frames together stay below a bound, so
 /// that memory does not grow with their number.
-pub(super) fn stars_per_frame(n: usize, recipe: &StackRecipe) -> usize {
+pub(crate) fn stars_per_frame(n: usize, recipe: &StackRecipe) -> usize {
     const ALL_FRAMES: usize = 400_000;
     const LEAST: usize = 300;
     (ALL_FRAMES / n.max(1)).max(LEAST).min(recipe.metrics.max_stars)
 }
 
-/// Pass 1. Frames that cannot be used are lost; the measures are those of the usable ones, which
-/// are the frames of the burst, in order.
-pub(super) fn measure_all(
+/// Pass 1; `boxes` are those of the usable frames, in order. Frames that cannot be used are lost; the
+/// measures are those of the usable ones, which are the frames of the burst, in order.
+pub(crate) fn measure_all(
     run: &mut Run<'_>,
     inputs: &mut Inputs,
     prepared: calibration::Prepared,
+    boxes: LevelBoxes,
 ) -> Result<(Burst, Vec<FrameMeasure>), StackError> {
     let recipe = &run.job.recipe;
     let usable = inputs.usable();
@@ -46,7 +47,8 @@ pub(super) fn measure_all(
                 } else {
                     path.clone()
                 };
-                FrameFile { path, pixels, dark_scale }
+                let shape = inputs.info(i).shape;
+                FrameFile { path, pixels, dark_scale, shape }
             })
             .collect(),
         masters: prepared.masters,
@@ -54,15 +56,16 @@ pub(super) fn measure_all(
     let key = StageKey::of(&(
         usable.iter().map(|&i| identity(inputs.info(i))).collect::<Vec<_>>(),
         run.calibration_identity()?,
-        (&recipe.input, &recipe.calibration, &recipe.metrics),
+        (&recipe.input, &recipe.calibration, &recipe.metrics, &boxes),
     ));
     let wants_lights = match recipe.calibration.hot_pixels {
         HotPixels::Frames => true,
         HotPixels::Auto => run.job.dark.is_empty(),
         HotPixels::Dark | HotPixels::Off => false,
     };
+    let is_one_camera = spec.frames.iter().all(|f| f.shape == spec.shape);
     // Two frames cannot tell a defect from a star.
-    if wants_lights && inputs.planes == 1 && usable.len() >= 3 {
+    if wants_lights && inputs.planes == 1 && usable.len() >= 3 && is_one_camera {
         let packed = spec.frames.iter().any(|f| f.pixels != f.path);
         let mut plain = spec.clone();
         plain.frames.iter_mut().for_each(|f| f.pixels.clone_from(&f.path));
@@ -84,7 +87,7 @@ pub(super) fn measure_all(
     let measured = match stage {
         Some(measured) if is_spooled && measured.len() == usable.len() => measured,
         _ => {
-            let measured = measure_phase(run, &burst)?;
+            let measured = measure_phase(run, &burst, boxes)?;
             run.save_stage("measure", key, &measured)?;
             measured
         }
@@ -136,7 +139,11 @@ fn merge_sorted(into: &mut Vec<u32>, more: Vec<u32>) {
     into.dedup();
 }
 
-fn measure_phase(run: &mut Run<'_>, burst: &Burst) -> Result<Vec<Measured>, StackError> {
+fn measure_phase(
+    run: &mut Run<'_>,
+    burst: &Burst,
+    boxes: LevelBoxes,
+) -> Result<Vec<Measured>, StackError> {
     let recipe = &run.job.recipe;
     let n = burst.spec.frames.len();
     let spec = MeasureSpec {
@@ -144,8 +151,11 @@ fn measure_phase(run: &mut Run<'_>, burst: &Burst) -> Result<Vec<Measured>, Stac
         detection_sigma: recipe.metrics.detection_sigma,
         max_stars: stars_per_frame(n, recipe),
         judge_linearity: recipe.input.linearity != Linearity::Off,
+        boxes,
     };
-    let need = requests::measure_need(burst.spec.shape, burst.spec.planes, spec.max_stars);
+    let shapes = burst.spec.frames.iter().map(|f| f.shape);
+    let largest = shapes.max_by_key(|s| s.len()).unwrap_or(burst.spec.shape);
+    let need = requests::measure_need(largest, burst.spec.planes, spec.max_stars);
     let request = requests::measure(need, n, burst.spec.masters.bytes());
     let plan = run.plan(&request)?;
     let files =

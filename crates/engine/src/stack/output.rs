@@ -35,7 +35,7 @@ use super::weights::effective_number;
 use crate::recipe::Recipe;
 
 /// The image that a run makes.
-pub(super) const IMAGE: &str = "stack.fits";
+pub(crate) const IMAGE: &str = "stack.fits";
 
 /// Files that a run writes.
 const FILES: [&str; 6] =
@@ -103,7 +103,7 @@ pub(super) fn check_folder(job: &StackJob, inputs: &[PathBuf]) -> Result<(), Sta
 }
 
 /// Why the output folder cannot be used.
-pub(super) fn folder_error(job: &StackJob, e: &std::io::Error) -> StackError {
+pub(crate) fn folder_error(job: &StackJob, e: &std::io::Error) -> StackError {
     StackError::Output { path: job.output.clone(), reason: e.to_string() }
 }
 
@@ -129,7 +129,7 @@ pub(super) fn tell_frames(run: &Run<'_>, report: &StackReport) {
 ///
 /// # Errors
 /// If the folder cannot be written.
-pub(super) fn make_scratch(job: &StackJob) -> Result<ScratchDir, StackError> {
+pub(crate) fn make_scratch(job: &StackJob) -> Result<ScratchDir, StackError> {
     Ok(ScratchDir::create(&job.output, 0)?)
 }
 
@@ -211,7 +211,7 @@ fn frame_shares(solved: &Solved) -> Vec<f64> {
     shares(&weights, &groups)
 }
 
-fn software() -> String {
+pub(crate) fn software() -> String {
     format!("stillframe {}", env!("CARGO_PKG_VERSION"))
 }
 
@@ -310,7 +310,11 @@ pub(super) fn write(
     Ok(())
 }
 
-fn write_json(path: PathBuf, value: &impl Serialize, existing: Existing) -> Result<(), StackError> {
+pub(crate) fn write_json(
+    path: PathBuf,
+    value: &impl Serialize,
+    existing: Existing,
+) -> Result<(), StackError> {
     let mut text = serde_json::to_string_pretty(value).expect("reports are plain data");
     text.push('\n');
     write_file(&path, existing, text.as_bytes())?;
@@ -355,7 +359,7 @@ fn write_fits(
 }
 
 /// Keywords of the reference frame that describe the whole burst as well.
-const KEPT: [&str; 16] = [
+pub(crate) const KEPT: [&str; 16] = [
     "OBJECT", "TELESCOP", "INSTRUME", "OBSERVER", "SITELAT", "SITELONG", "FILTER", "GAIN", "EGAIN",
     "FOCALLEN", "XPIXSZ", "YPIXSZ", "RA", "DEC", "OBJCTRA", "OBJCTDEC",
 ];

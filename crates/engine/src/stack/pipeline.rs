@@ -1,23 +1,22 @@
 //! The order of a stack's steps.
 
 use std::path::PathBuf;
-use std::time::Duration;
 
 use stillframe_io::inputs::Inputs as Found;
+use stillframe_runtime::Budget;
 use stillframe_runtime::cancel::Cancel;
 use stillframe_runtime::capabilities::Capabilities;
 use stillframe_runtime::clock::Stopwatch;
-use stillframe_runtime::event_log::EventLog;
-use stillframe_runtime::observe::{Event, Fanout, Observer};
+use stillframe_runtime::observe::{Event, Observer};
 use stillframe_runtime::phase::UnitResult;
 use stillframe_runtime::plan::PlannedUnit;
-use stillframe_runtime::{Budget, Telemetry, usage};
 
 use super::burst::Burst;
 use super::calibration;
 use super::combine::CombineSpec;
 use super::error::StackError;
-use super::inputs::{self, Inputs};
+use super::inputs::{self, Alike, Inputs};
+use super::measure::LevelBoxes;
 use super::measuring::measure_all;
 use super::output::{self, Stack};
 use super::phases::CombinePhase;
@@ -28,6 +27,7 @@ use super::run::{Run, StackJob, resolve_lights};
 use super::solve::solve;
 use crate::resume::Stages;
 use crate::runner::{PhaseRecord, Runner};
+use crate::watch::{Ended, watched};
 
 /// What a run has made.
 #[derive(Debug)]
@@ -62,36 +62,17 @@ pub fn run(
     let watch = Stopwatch::start();
     let found = resolve_lights(job)?;
     output::check_folder(job, &found.files)?;
-    let log = EventLog::create(&job.output.join("events.jsonl"));
-    let log = log.map_err(|e| output::folder_error(job, &e))?;
-    let telemetry = Telemetry::start(&job.output.join("telemetry.csv"), TELEMETRY_INTERVAL);
-    let telemetry = telemetry.map_err(|e| output::folder_error(job, &e))?;
-    let everyone = Fanout::new(vec![observer, &log, &telemetry]);
-    let result = run_watched(job, found, &everyone, cancel, &watch);
-    let (status, exit_code) = match &result {
-        Ok(outcome) if outcome.lost_too_many => ("frames_lost", 3),
-        Ok(_) => ("done", 0),
-        Err(StackError::Interrupted) => ("interrupted", 130),
-        Err(e) => {
-            everyone.event(&Event::error(e.to_string()));
-            ("failed", 1)
-        }
+    let ended = |result: &Result<StackOutcome, StackError>| match result {
+        Ok(outcome) if outcome.lost_too_many => Ended::FramesLost,
+        Ok(_) => Ended::Done,
+        Err(StackError::Interrupted) => Ended::Interrupted,
+        Err(e) => Ended::Failed(e.to_string()),
     };
-    everyone.event(&Event::RunEnd {
-        status: status.into(),
-        exit_code,
-        wall_secs: watch.wall_secs(),
-        cpu_secs: watch.cpu_secs(),
-        peak_rss_bytes: usage::peak_rss_bytes(),
-    });
-    drop(everyone);
-    // A log that could not be written to the end says nothing against the result.
-    let _ = (telemetry.finish(), log.finish());
-    result
+    watched(&job.output, observer, &watch, ended, |everyone| {
+        run_watched(job, found, everyone, cancel, &watch)
+    })
+    .map_err(|e| output::folder_error(job, &e))?
 }
-
-/// Telemetry has a row at least this often.
-const TELEMETRY_INTERVAL: Duration = Duration::from_secs(1);
 
 fn run_watched(
     job: &StackJob,
@@ -124,10 +105,11 @@ fn run_watched(
         budget_bytes: budget.bytes,
         capabilities: run.capabilities.clone(),
     });
-    let mut inputs = inputs::open(found, &job.recipe.input, &run.light())?;
+    let mut inputs = inputs::open(found, &job.recipe.input, Alike::Frames, &run.light())?;
     check_gates(&mut run, &inputs)?;
     let prepared = calibration::prepare(&mut run, &inputs)?;
-    let (burst, mut measures) = measure_all(&mut run, &mut inputs, prepared)?;
+    let (burst, mut measures) =
+        measure_all(&mut run, &mut inputs, prepared, LevelBoxes::default())?;
     let mut solved = solve(&mut run, &mut inputs, &burst, &measures)?;
     // What pass 2 works with grows with the number of frames as it is.
     measures.iter_mut().for_each(|m| m.meshes = Vec::new());

@@ -13,7 +13,7 @@ use stillframe_runtime::plan::{ParallelPlan, PlannedUnit, plan as plan_phase};
 use super::choices::resampling;
 use super::combine::BlockCost;
 use super::error::StackError;
-use super::inputs;
+use super::inputs::{self, Alike};
 use super::light::LightPhases;
 use super::measuring::stars_per_frame;
 use super::report::FrameOutcome;
@@ -51,7 +51,8 @@ pub fn plan(job: &StackJob) -> Result<StackPlan, StackError> {
     let capabilities = Capabilities::detect();
     let cancel = Cancel::new();
     let light = LightPhases { lanes: Lanes::Calling, cancel: &cancel };
-    let inputs = inputs::open(resolve_lights(job)?, &job.recipe.input, &light)?;
+    let found = resolve_lights(job)?;
+    let inputs = inputs::open(found, &job.recipe.input, Alike::Frames, &light)?;
     let usable = inputs.usable();
     let (shape, n) = (inputs.shape, usable.len());
     let ask = |request| plan_phase(&request, &job.resources, &capabilities);

@@ -13,7 +13,7 @@ fn master_row_bytes(shape: Shape, n: usize) -> (u64, u64) {
 }
 
 /// What one band of rows of a master needs.
-pub(super) fn master_need(shape: Shape, n: usize, rows: usize) -> Need {
+pub(crate) fn master_need(shape: Shape, n: usize, rows: usize) -> Need {
     let (work, result) = master_row_bytes(shape, n);
     Need { work: work * rows as u64 + MASTER_OVERHEAD, result: result * rows as u64 }
 }
@@ -21,7 +21,7 @@ pub(super) fn master_need(shape: Shape, n: usize, rows: usize) -> Need {
 const MASTER_OVERHEAD: u64 = 1 << 20;
 
 /// Combining `n` calibration frames.
-pub(super) fn master(shape: Shape, n: usize) -> PhaseRequest {
+pub(crate) fn master(shape: Shape, n: usize) -> PhaseRequest {
     let (work_bytes_per_row, result_bytes_per_row) = master_row_bytes(shape, n);
     let mut request = PhaseRequest::new(
         PhaseKind::STACK_MASTERS,
@@ -40,7 +40,7 @@ pub(super) fn master(shape: Shape, n: usize) -> PhaseRequest {
 }
 
 /// What measuring one frame needs.
-pub(super) fn measure_need(shape: Shape, planes: usize, max_stars: usize) -> Need {
+pub(crate) fn measure_need(shape: Shape, planes: usize, max_stars: usize) -> Need {
     let pixels = shape.len() as u64;
     // The file, its pixels and mask, the registration image, two filtered images and the sorting
     // of meshes: 24 bytes a pixel besides the file.
@@ -49,7 +49,7 @@ pub(super) fn measure_need(shape: Shape, planes: usize, max_stars: usize) -> Nee
 }
 
 /// Measuring `n` frames.
-pub(super) fn measure(need: Need, n: usize, masters_bytes: u64) -> PhaseRequest {
+pub(crate) fn measure(need: Need, n: usize, masters_bytes: u64) -> PhaseRequest {
     let mut request = PhaseRequest::new(
         PhaseKind::STACK_MEASURE,
         UnitRule::Frames { count: n, work_bytes: need.work, result_bytes: need.result },

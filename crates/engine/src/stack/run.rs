@@ -47,10 +47,10 @@ pub struct StackJob {
 }
 
 /// State of a run that all its steps share.
-pub(super) struct Run<'a> {
-    pub(super) job: &'a StackJob,
-    pub(super) stages: Stages,
-    pub(super) runner: Runner<'a>,
+pub(crate) struct Run<'a> {
+    pub(crate) job: &'a StackJob,
+    pub(crate) stages: Stages,
+    pub(crate) runner: Runner<'a>,
 }
 
 impl<'a> Deref for Run<'a> {
@@ -69,7 +69,7 @@ impl<'a> DerefMut for Run<'a> {
 
 impl Run<'_> {
     /// The loop for small work between the passes.
-    pub(super) fn light(&self) -> LightPhases<'_> {
+    pub(crate) fn light(&self) -> LightPhases<'_> {
         let sequential = self.job.resources.executor == Some(ExecutorKind::Sequential);
         let cores = self.capabilities.logical_cores;
         let workers = self.job.resources.workers.map_or(cores, std::num::NonZeroUsize::get);
@@ -81,12 +81,12 @@ impl Run<'_> {
     }
 
     /// The plan of a heavy phase.
-    pub(super) fn plan(&self, request: &PhaseRequest) -> Result<ParallelPlan, StackError> {
+    pub(crate) fn plan(&self, request: &PhaseRequest) -> Result<ParallelPlan, StackError> {
         Ok(self.runner.plan(request)?)
     }
 
     /// Writes the specification of a phase for worker processes, if there will be any.
-    pub(super) fn spec_file(
+    pub(crate) fn spec_file(
         &self,
         plan: &ParallelPlan,
         name: &str,
@@ -97,7 +97,7 @@ impl Run<'_> {
     }
 
     /// Runs a heavy phase and records plan and achievement.
-    pub(super) fn run_phase<P: Phase>(
+    pub(crate) fn run_phase<P: Phase>(
         &mut self,
         phase: &P,
         plan: &ParallelPlan,
@@ -111,7 +111,7 @@ impl Run<'_> {
     }
 
     /// Stores a finished stage; a full disk is no reason to lose the run.
-    pub(super) fn save_stage(
+    pub(crate) fn save_stage(
         &mut self,
         name: &str,
         key: StageKey,
@@ -124,7 +124,7 @@ impl Run<'_> {
     }
 
     /// Files of one kind of calibration frames.
-    pub(super) fn resolve_calibration(&mut self, kind: Kind) -> Result<Vec<PathBuf>, StackError> {
+    pub(crate) fn resolve_calibration(&mut self, kind: Kind) -> Result<Vec<PathBuf>, StackError> {
         let given = match kind {
             Kind::Bias => &self.job.bias,
             Kind::Dark => &self.job.dark,
@@ -137,7 +137,7 @@ impl Run<'_> {
     }
 
     /// What tells these calibration files from others.
-    pub(super) fn calibration_identity(&mut self) -> Result<Vec<(PathBuf, u64)>, StackError> {
+    pub(crate) fn calibration_identity(&mut self) -> Result<Vec<(PathBuf, u64)>, StackError> {
         let mut files = Vec::new();
         for kind in [Kind::Bias, Kind::Dark, Kind::Flat] {
             for path in self.resolve_calibration(kind)? {
@@ -149,20 +149,20 @@ impl Run<'_> {
     }
 
     /// Key of a master: the files it is made of and how.
-    pub(super) fn master_key(&self, kind: Kind, sources: &[FitsSource], offset: bool) -> StageKey {
+    pub(crate) fn master_key(&self, kind: Kind, sources: &[FitsSource], offset: bool) -> StageKey {
         let files: Vec<_> = sources.iter().map(|s| identity(s.info())).collect();
         StageKey::of(&(kind.name(), files, offset, &self.job.recipe.calibration))
     }
 }
 
 /// What tells a file from a changed one: path, size, time.
-pub(super) fn identity(info: &stillframe_io::fits::FrameInfo) -> (&Path, u64, i64) {
+pub(crate) fn identity(info: &stillframe_io::fits::FrameInfo) -> (&Path, u64, i64) {
     (&info.path, info.file_bytes, info.modified_nanos)
 }
 
 /// The light frames of a job. An earlier result of its own in a folder of lights is no light,
 /// unless it is named by its name.
-pub(super) fn resolve_lights(job: &StackJob) -> Result<Found, StackError> {
+pub(crate) fn resolve_lights(job: &StackJob) -> Result<Found, StackError> {
     let mut found = find(&job.inputs, "input")?;
     let real = |path: &Path| path.canonicalize().ok();
     if let Some(own) = real(&job.output.join(output::IMAGE)) {
@@ -179,7 +179,7 @@ pub(super) fn resolve_lights(job: &StackJob) -> Result<Found, StackError> {
 }
 
 /// Files that `given` stand for.
-pub(super) fn resolve(given: &[String], what: &str) -> Result<Vec<PathBuf>, StackError> {
+pub(crate) fn resolve(given: &[String], what: &str) -> Result<Vec<PathBuf>, StackError> {
     find(given, what).map(|found| found.files)
 }
 

@@ -432,7 +432,7 @@ fn combine_spec(
         resample,
         colour,
         planes,
-        rejection: rejection(recipe),
+        rejection: rejection(&recipe.rejection),
         combination: combination(recipe),
         levels,
         shot: gain.map_or(0.0, |g| (1.0 / g) as f32),

@@ -248,8 +248,9 @@ impl Combiner {
             (0..width).for_each(|i| self.limits.open(i));
             return;
         }
-        let mean_variance =
-            frames.iter().map(|f| f64::from(f.variance)).sum::<f64>() / n_frames.max(1) as f64;
+        let mean_variance = noise.and_then(|noise| noise.mean_variance).unwrap_or_else(|| {
+            frames.iter().map(|f| f64::from(f.variance)).sum::<f64>() / n_frames.max(1) as f64
+        });
         self.sorted.resize(n_frames, [0.0; LANES]);
         for x in (0..width).step_by(LANES) {
             let lanes = LANES.min(width - x);
@@ -277,7 +278,8 @@ impl Combiner {
         noise: Option<&NoiseModel<'_>>,
         mean_variance: f64,
     ) {
-        if present == 0 {
+        // one sample has nothing to disagree with
+        if present < 2 {
             self.limits.open(x);
             return;
         }
@@ -393,7 +395,13 @@ mod tests {
         for n in [10, 60] {
             let clean = stack_of(shape, n, gaussian);
             let sigma = vec![10.0; n];
-            let noise = NoiseModel { sigma: &sigma, level: 100.0, shot: 0.0, relative: 0.0 };
+            let noise = NoiseModel {
+                sigma: &sigma,
+                mean_variance: None,
+                level: 100.0,
+                shot: 0.0,
+                relative: 0.0,
+            };
             let plain = combined(&clean, Rejection::NONE, Combination::Mean, None);
             let plain = rms(plain.value.pixels());
             for method in METHODS {
@@ -440,7 +448,13 @@ mod tests {
         let shape = Shape::new(50, 50);
         for n in 2..6 {
             let sigma = vec![10.0; n];
-            let noise = NoiseModel { sigma: &sigma, level: 100.0, shot: 0.0, relative: 0.0 };
+            let noise = NoiseModel {
+                sigma: &sigma,
+                mean_variance: None,
+                level: 100.0,
+                shot: 0.0,
+                relative: 0.0,
+            };
             let dirty = stack_of(shape, n, |f, i| {
                 gaussian(f, i) + if is_hit(f, i, 1, n) { 150.0 } else { 0.0 }
             });
@@ -473,7 +487,13 @@ mod tests {
         });
         let sigma = [10.0; 3];
         let run = |relative: f32| {
-            let noise = NoiseModel { sigma: &sigma, level: 100.0, shot: 1.0, relative };
+            let noise = NoiseModel {
+                sigma: &sigma,
+                mean_variance: None,
+                level: 100.0,
+                shot: 1.0,
+                relative,
+            };
             let out = combined(&stack, Rejection::default(), Combination::Mean, Some(&noise));
             out.rejected.pixels().iter().sum::<u32>()
         };
@@ -671,7 +691,13 @@ mod tests {
             let shape = Shape::new(whole.height, width);
             let stack = stack_of(shape, 17, |f, i| value(f, x0 + i % width, i / width));
             let sigma: Vec<f32> = (0..17).map(|f| 9.0 + f as f32 * 0.1).collect();
-            let noise = NoiseModel { sigma: &sigma, level: 90.0, shot: 0.3, relative: 0.02 };
+            let noise = NoiseModel {
+                sigma: &sigma,
+                mean_variance: None,
+                level: 90.0,
+                shot: 0.3,
+                relative: 0.02,
+            };
             let mut out = Combined::default();
             let mut combiner = Combiner::new(rejection(method, 2.5), combination).unwrap();
             let mut weights = |f: usize, row: usize, w: &mut [f32]| {

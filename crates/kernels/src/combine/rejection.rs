@@ -121,6 +121,9 @@ impl Rejection {
 pub struct NoiseModel<'a> {
     /// σ of each frame's samples on empty sky, in the unit of the samples.
     pub sigma: &'a [f32],
+    /// Mean of the variances on empty sky, below which no scatter is believed; `None`: of the frames of
+    /// the stack. Blocks that leave frames out must give one number for all, or their bits differ.
+    pub mean_variance: Option<f64>,
     /// Value of empty sky.
     pub level: f32,
     /// Variance per unit of signal: 1/gain for photon noise, times the frame's scale.

@@ -6,7 +6,7 @@
 //! out what single sources did to the mesh, and a bicubic surface runs through the nodes.
 
 use serde::{Deserialize, Serialize};
-use stillframe_image::{CfaPattern, Colour, Image, Point, Shape};
+use stillframe_image::{CfaPattern, Colour, Image, Point, Rect, Shape};
 
 mod cell;
 mod mesh;
@@ -125,6 +125,21 @@ impl Background {
         let (median_level, median_noise) =
             (middle(&level).unwrap_or(0.0), middle(&noise).unwrap_or(0.0));
         Ok(Self { shape, nodes, level, noise, median_level, median_noise })
+    }
+
+    /// The level of the pixels of `rect` alone, found as that of a mesh cell is; `None` if too few of them
+    /// are good, or most are sources.
+    ///
+    /// # Panics
+    /// If `rect` leaves the image.
+    pub fn level_of(
+        image: &Image<f32>,
+        mask: &Image<u8>,
+        rect: Rect,
+        sites: Sites,
+        scratch: &mut BackgroundScratch,
+    ) -> Option<f32> {
+        cell::sky(image, mask, rect, sites, &mut scratch.cell).map(|sky| sky.level)
     }
 
     /// Size of the frame.

@@ -5,7 +5,7 @@ use stillframe_image::Rect;
 use crate::warp::geometry::{Geometry, Grid, Source};
 use crate::warp::kernel::{WarpKernel, table};
 use crate::warp::position::Positions;
-use crate::warp::taps::{Samples, TapRow};
+use crate::warp::taps::{Border, Samples, TapRow};
 use crate::warp::void::Voided;
 
 /// Warps rectangles of frames onto the canvas with one interpolation kernel.
@@ -89,16 +89,56 @@ impl Warper {
             return;
         }
         let pixels = self.voided.pixels(source);
-        let samples = Samples { pixels, origin: source.origin, undershoot };
+        let border = Border::Missing;
+        let samples = Samples { pixels, origin: source.origin, undershoot, border };
         for (row, out) in out.chunks_exact_mut(out_rect.width).enumerate() {
             self.positions.fill(geometry, grid, out_rect.x, out_rect.width, out_rect.y + row);
             let positions = (&self.positions.x[..], &self.positions.y[..]);
-            match &self.table {
-                Table::Nearest => samples.nearest_row(positions, out),
-                Table::Two(table) => self.taps.run(&samples, table, positions, out),
-                Table::Four(table) => self.taps.run(&samples, table, positions, out),
-                Table::Eight(table) => self.taps.run(&samples, table, positions, out),
-            }
+            self.table.run(&mut self.taps, &samples, positions, out);
+        }
+    }
+
+    /// Writes the values at any `positions` (columns and rows in frame pixels) to `out`; NaN where
+    /// there is no sample or the position is NaN. The rules are those of [`Self::warp`]; `border` says
+    /// what lies beyond the frame.
+    ///
+    /// # Panics
+    /// If `positions` and `out` differ in length, or as [`Self::warp`].
+    pub fn warp_at(
+        &mut self,
+        source: &Source<'_>,
+        positions: (&[f64], &[f64]),
+        undershoot: f32,
+        border: Border,
+        out: &mut [f32],
+    ) {
+        assert_eq!((positions.0.len(), positions.1.len()), (out.len(), out.len()));
+        assert!(source.pixels.pixels().len() < 1 << 31, "source rectangle too large");
+        let pixels = self.voided.pixels(source);
+        let samples = Samples { pixels, origin: source.origin, undershoot, border };
+        let parts = positions.0.chunks(PART).zip(positions.1.chunks(PART));
+        for ((x, y), out) in parts.zip(out.chunks_mut(PART)) {
+            self.table.run(&mut self.taps, &samples, (x, y), out);
+        }
+    }
+}
+
+/// Positions that are worked on together: their taps stay in the second-level cache.
+const PART: usize = 2048;
+
+impl Table {
+    fn run(
+        &self,
+        taps: &mut TapRow,
+        samples: &Samples<'_>,
+        positions: (&[f64], &[f64]),
+        out: &mut [f32],
+    ) {
+        match self {
+            Self::Nearest => samples.nearest_row(positions, out),
+            Self::Two(table) => taps.run(samples, table, positions, out),
+            Self::Four(table) => taps.run(samples, table, positions, out),
+            Self::Eight(table) => taps.run(samples, table, positions, out),
         }
     }
 }
@@ -388,6 +428,38 @@ mod tests {
             let peak = |rms: f64| rms * (70.0 * 70.0 / 30.0f64).sqrt();
             assert!(peak(lanczos) < 5e-3, "{}", peak(lanczos));
             assert!(lanczos < 0.5 * bicubic && bicubic < 0.5 * bilinear);
+        }
+    }
+
+    #[test]
+    fn given_positions_have_the_bits_of_the_geometry_and_held_borders_end_with_the_frame() {
+        let shape = Shape::new(60, 70);
+        let image = noise(shape, 4);
+        let geometry = rigid(Transform::similarity(0.9, 0.3, Vec2::new(12.0, -5.0)));
+        let rect = Rect::new(0, 0, 80, 75);
+        let points: Vec<Point> = (0..rect.shape().len())
+            .map(|i| geometry.source_point(Point::new((i % 80) as f64, (i / 80) as f64)))
+            .collect();
+        let x: Vec<f64> = points.iter().map(|p| p.x).collect();
+        let y: Vec<f64> = points.iter().map(|p| p.y).collect();
+        for kernel in KERNELS {
+            let want = warped(kernel, &Source::whole(&image), &geometry, rect, 1.0);
+            let mut got = vec![0.0; want.len()];
+            let source = Source::whole(&image);
+            let mut warper = Warper::new(kernel);
+            warper.warp_at(&source, (&x, &y), 1.0, Border::Missing, &mut got);
+            let same =
+                |(a, b): (&f32, &f32)| a.to_bits() == b.to_bits() || (a.is_nan() && b.is_nan());
+            assert!(got.iter().zip(&want).all(same), "{kernel:?}");
+            warper.warp_at(&source, (&x, &y), 1.0, Border::Held, &mut got);
+            for ((p, held), plain) in points.iter().zip(&got).zip(&want) {
+                let is_inside = (-0.5..=69.5).contains(&p.x) && (-0.5..=59.5).contains(&p.y);
+                assert!(
+                    held.is_finite() == is_inside || kernel == WarpKernel::Nearest,
+                    "{kernel:?} {p:?}"
+                );
+                assert!(plain.is_nan() || plain == held);
+            }
         }
     }
 

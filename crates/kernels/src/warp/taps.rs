@@ -16,6 +16,18 @@ pub(crate) struct Samples<'a> {
     pub(crate) origin: (usize, usize),
     /// See [`crate::warp::Warper`].
     pub(crate) undershoot: f32,
+    pub(crate) border: Border,
+}
+
+/// What lies beyond the outermost pixels of a source.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Border {
+    /// Nothing: a sample whose taps reach there is missing.
+    #[default]
+    Missing,
+    /// The outermost pixels themselves, up to half a pixel beyond their centres: to where the frame
+    /// ends. Only right if the source's border is the frame's wherever taps reach beyond it.
+    Held,
 }
 
 /// Reused memory: where the taps of a row of output pixels are, and their phases.
@@ -81,6 +93,9 @@ impl TapRow {
         if !(x > -reach && y > -reach && x < width && y < height) {
             return None;
         }
+        if samples.border == Border::Held && !samples.frame_has(position) {
+            return None;
+        }
         let (x, y) = (x as i64, y as i64);
         let (mut wx, mut wy) = ([[0.0; LANES]; CHUNK], [[0.0; LANES]; CHUNK]);
         blend(table, &self.phase_x[i..=i], &self.past_x[i..=i], &mut wx);
@@ -91,9 +106,14 @@ impl TapRow {
         for k in 0..taps(LANES) {
             for l in 0..taps(LANES) {
                 let (x, y) = (x + l as i64, y + k as i64);
-                let is_inside = x >= 0 && y >= 0 && x < width as i64 && y < height as i64;
-                let value =
-                    if is_inside { samples.pixels.at(x as usize, y as usize) } else { f32::NAN };
+                let (held_x, held_y) =
+                    (x.clamp(0, width as i64 - 1), y.clamp(0, height as i64 - 1));
+                let is_inside = samples.border == Border::Held || (x, y) == (held_x, held_y);
+                let value = if is_inside {
+                    samples.pixels.at(held_x as usize, held_y as usize)
+                } else {
+                    f32::NAN
+                };
                 if k >= 1 && k < taps(LANES) - 1 && value < low[l] {
                     low[l] = value;
                 }
@@ -310,6 +330,16 @@ fn raised<const LANES: usize>(value: f32, mut low: [f32; LANES], undershoot: f32
 }
 
 impl Samples<'_> {
+    /// Whether `position` lies in one of the pixels.
+    fn frame_has(&self, position: (f64, f64)) -> bool {
+        let within = |p: f64, origin: usize, size: usize| {
+            let p = p - origin as f64;
+            p >= -0.5 && p <= size as f64 - 0.5
+        };
+        within(position.0, self.origin.0, self.pixels.width())
+            && within(position.1, self.origin.1, self.pixels.height())
+    }
+
     /// The nearest pixels to `positions`; halves go up. NaN outside.
     pub(crate) fn nearest_row(&self, positions: (&[f64], &[f64]), out: &mut [f32]) {
         let (width, height) = (self.pixels.width() as f64, self.pixels.height() as f64);

@@ -1,0 +1,243 @@
+//! One weighted least-squares round, by conjugate gradients.
+
+use super::{MAX_TERMS, OverlapParams, Shared, terms};
+
+/// The normal equations of one round; never formed.
+pub(super) struct Normal<'a> {
+    pub(super) shared: &'a Shared,
+    /// Robust weight of each sighting, 0 to 1.
+    pub(super) weights: &'a [f64],
+    pub(super) n_tiles: usize,
+    pub(super) params: &'a OverlapParams,
+}
+
+type Terms = [f64; MAX_TERMS];
+
+/// Residuals below this share of the right-hand side end the iteration: far below any noise.
+const TOLERANCE: f64 = 1e-8;
+/// A long chain of tiles needs about as many steps as it has links.
+const MOST_STEPS: usize = 5000;
+
+fn dot(a: &Terms, b: &Terms) -> f64 {
+    let mut sum = 0.0;
+    for k in 0..MAX_TERMS {
+        sum += a[k] * b[k];
+    }
+    sum
+}
+
+impl Normal<'_> {
+    /// Weight of sighting `i`: robust weight over variance.
+    fn weight(&self, i: usize) -> f64 {
+        let sigma = self.shared.sightings[i].sigma;
+        self.weights[i] / (sigma * sigma)
+    }
+
+    /// The terms of sighting `i` that are solved for.
+    fn terms(&self, i: usize) -> Terms {
+        let s = &self.shared.sightings[i];
+        let mut t = terms(s.u, s.v);
+        t[self.params.surface.terms()..].fill(0.0);
+        t
+    }
+
+    /// For each object: `value(i)` of its sightings less their weighted mean goes to `take(i, value)`.
+    fn centred(&self, value: impl Fn(usize) -> f64, mut take: impl FnMut(usize, f64)) {
+        for range in self.shared.objects() {
+            let (mut sum, mut total) = (0.0, 0.0);
+            for i in range.clone() {
+                let w = self.weight(i);
+                sum += w * value(i);
+                total += w;
+            }
+            if total > 0.0 {
+                let mean = sum / total;
+                for i in range {
+                    take(i, value(i) - mean);
+                }
+            }
+        }
+    }
+
+    fn of_tile<'t>(&self, all: &'t [Terms], i: usize) -> &'t Terms {
+        &all[self.shared.sightings[i].tile as usize]
+    }
+
+    /// `out = A x`.
+    fn apply(&self, x: &[Terms], evidence: &[f64], out: &mut [Terms]) {
+        let pull = self.pull();
+        for (out, (x, evidence)) in out.iter_mut().zip(x.iter().zip(evidence)) {
+            for k in 0..MAX_TERMS {
+                out[k] = evidence * pull[k] * x[k];
+            }
+        }
+        let seen = |i: usize| dot(&self.terms(i), self.of_tile(x, i));
+        self.centred(seen, |i, value| self.add(i, value, out));
+    }
+
+    /// Adds weight · value · terms of sighting `i` to its tile.
+    fn add(&self, i: usize, value: f64, out: &mut [Terms]) {
+        let (w, t) = (self.weight(i) * value, self.terms(i));
+        let out = &mut out[self.shared.sightings[i].tile as usize];
+        for k in 0..MAX_TERMS {
+            out[k] += w * t[k];
+        }
+    }
+
+    /// The right-hand side.
+    fn right(&self) -> Vec<Terms> {
+        let mut b = vec![[0.0; MAX_TERMS]; self.n_tiles];
+        self.centred(|i| self.shared.sightings[i].value, |i, value| self.add(i, value, &mut b));
+        b
+    }
+
+    /// Residual of every sighting over its standard error, widened for the truth that was fitted.
+    pub(super) fn residuals(&self, coefficients: &[Terms], out: &mut [f64]) {
+        out.fill(0.0);
+        let left = |i: usize| {
+            self.shared.sightings[i].value - dot(&self.terms(i), self.of_tile(coefficients, i))
+        };
+        for range in self.shared.objects() {
+            let n = range.len() as f64;
+            let (mut sum, mut total) = (0.0, 0.0);
+            for i in range.clone() {
+                // a sighting that was thrown out may come back: never quite 0
+                let w = self.weight(i).max(1e-6 / self.shared.sightings[i].sigma.powi(2));
+                sum += w * left(i);
+                total += w;
+            }
+            let mean = sum / total;
+            for i in range {
+                out[i] = (left(i) - mean) / self.shared.sightings[i].sigma * (n / (n - 1.0)).sqrt();
+            }
+        }
+    }
+
+    /// Pull on each term, as a share of a tile's evidence; 0 for terms that are not solved for.
+    fn pull(&self) -> Terms {
+        let OverlapParams { slope_shrinkage: slope, curvature_shrinkage: curvature, .. } =
+            *self.params;
+        let mut pull = [0.0, slope, slope, curvature, curvature, curvature];
+        pull[self.params.surface.terms()..].fill(0.0);
+        pull
+    }
+
+    /// Evidence (sum of the weights) of each tile, and the inverse of its own block of A.
+    fn blocks(&self) -> (Vec<f64>, Vec<[[f64; MAX_TERMS]; MAX_TERMS]>) {
+        let mut blocks = vec![[[0.0; MAX_TERMS]; MAX_TERMS]; self.n_tiles];
+        for i in 0..self.shared.sightings.len() {
+            let (w, t) = (self.weight(i), self.terms(i));
+            let block = &mut blocks[self.shared.sightings[i].tile as usize];
+            for (a, row) in block.iter_mut().enumerate() {
+                for (b, v) in row.iter_mut().enumerate() {
+                    *v += w * t[a] * t[b];
+                }
+            }
+        }
+        let evidence: Vec<f64> = blocks.iter().map(|b| b[0][0]).collect();
+        let (pull, n_terms) = (self.pull(), self.params.surface.terms());
+        for (block, evidence) in blocks.iter_mut().zip(&evidence) {
+            for k in 0..MAX_TERMS {
+                block[k][k] += evidence * pull[k];
+                if k >= n_terms || block[k][k] <= 0.0 {
+                    // a term that is not solved for stays 0 whatever stands here
+                    block[k][k] = 1.0;
+                }
+            }
+            *block = inverse(block);
+        }
+        (evidence, blocks)
+    }
+}
+
+/// Improves `x`, the solution of the round before.
+pub(super) fn solve_normal(normal: &Normal<'_>, x: &mut [Terms]) {
+    let (evidence, inverse_blocks) = normal.blocks();
+    let b = normal.right();
+    let mut product = vec![[0.0; MAX_TERMS]; normal.n_tiles];
+    normal.apply(x, &evidence, &mut product);
+    let mut residual: Vec<Terms> = b.iter().zip(&product).map(|(b, p)| sub(b, p)).collect();
+    let precondition = |r: &[Terms]| -> Vec<Terms> {
+        r.iter().zip(&inverse_blocks).map(|(r, m)| m.map(|row| dot(&row, r))).collect()
+    };
+    let mut z = precondition(&residual);
+    let mut direction = z.clone();
+    let mut rho = inner(&residual, &z);
+    let target = TOLERANCE * TOLERANCE * inner(&b, &precondition(&b));
+    for _ in 0..MOST_STEPS {
+        if rho <= target || rho <= 0.0 {
+            break;
+        }
+        normal.apply(&direction, &evidence, &mut product);
+        let curvature = inner(&direction, &product);
+        if curvature <= 0.0 {
+            break;
+        }
+        let step = rho / curvature;
+        for t in 0..normal.n_tiles {
+            for k in 0..MAX_TERMS {
+                x[t][k] += step * direction[t][k];
+                residual[t][k] -= step * product[t][k];
+            }
+        }
+        z = precondition(&residual);
+        let next = inner(&residual, &z);
+        let beta = next / rho;
+        rho = next;
+        for (d, z) in direction.iter_mut().zip(&z) {
+            for k in 0..MAX_TERMS {
+                d[k] = z[k] + beta * d[k];
+            }
+        }
+    }
+}
+
+fn sub(a: &Terms, b: &Terms) -> Terms {
+    let mut out = *a;
+    for k in 0..MAX_TERMS {
+        out[k] -= b[k];
+    }
+    out
+}
+
+fn inner(a: &[Terms], b: &[Terms]) -> f64 {
+    a.iter().zip(b).map(|(a, b)| dot(a, b)).sum()
+}
+
+/// Inverse of a symmetric positive matrix by Gauss and Jordan; a pivot that vanishes counts as
+/// infinite, which leaves its term alone.
+fn inverse(m: &[[f64; MAX_TERMS]; MAX_TERMS]) -> [[f64; MAX_TERMS]; MAX_TERMS] {
+    let mut a = *m;
+    let mut out = [[0.0; MAX_TERMS]; MAX_TERMS];
+    for (k, row) in out.iter_mut().enumerate() {
+        row[k] = 1.0;
+    }
+    for pivot in 0..MAX_TERMS {
+        let p = a[pivot][pivot];
+        if p <= 1e-12 * m[pivot][pivot] {
+            for row in &mut a {
+                row[pivot] = 0.0;
+            }
+            a[pivot] = [0.0; MAX_TERMS];
+            out[pivot] = [0.0; MAX_TERMS];
+            for row in &mut out {
+                row[pivot] = 0.0;
+            }
+            continue;
+        }
+        for j in 0..MAX_TERMS {
+            a[pivot][j] /= p;
+            out[pivot][j] /= p;
+        }
+        for i in 0..MAX_TERMS {
+            let factor = a[i][pivot];
+            if i != pivot && factor != 0.0 {
+                for j in 0..MAX_TERMS {
+                    a[i][j] -= factor * a[pivot][j];
+                    out[i][j] -= factor * out[pivot][j];
+                }
+            }
+        }
+    }
+    out
+}
