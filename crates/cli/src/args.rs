@@ -1,5 +1,7 @@
 //! The command line.
 
+mod session;
+
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
@@ -10,6 +12,8 @@ use stillframe_engine::image::CfaPattern;
 use stillframe_engine::recipe::{Combine, MosaicKernel, Preset, Route};
 use stillframe_engine::runtime::{ExecutorKind, parse_bytes};
 
+pub(crate) use self::session::{ConfiguredArgs, SessionArgs, ZAlignArgs};
+use self::session::{SESSION_HELP, Z_ALIGN_HELP};
 use crate::exit::EXIT_CODES;
 
 /// Turns many moving frames into one still result
@@ -56,6 +60,12 @@ pub(crate) enum Command {
     /// Register a 2-photon recording: the same recording, held still
     #[command(after_help = EXIT_CODES, after_long_help = MOTION_HELP)]
     Motion(Box<MotionArgs>),
+    /// Register many recordings of one field of view, and align them
+    #[command(after_help = EXIT_CODES, after_long_help = SESSION_HELP)]
+    Session(Box<SessionArgs>),
+    /// Find the depth of a recording in a stack of images
+    #[command(after_help = EXIT_CODES, after_long_help = Z_ALIGN_HELP)]
+    ZAlign(Box<ZAlignArgs>),
     /// Put many overlapping images together on one grid of the sky
     #[command(after_help = EXIT_CODES, after_long_help = MOSAIC_HELP)]
     Mosaic(Box<MosaicArgs>),
@@ -466,6 +476,10 @@ pub(crate) enum Pipeline {
     Stack,
     /// Recordings under the microscope
     Motion,
+    /// Many recordings of one field of view
+    Session,
+    /// Depth of a recording in a stack
+    ZAlign,
 }
 
 /// `recipe schema`.

@@ -9,9 +9,11 @@ mod mosaic;
 mod motion;
 mod plan;
 mod recipe;
+mod session;
 mod simulate;
 mod stack;
 mod worker;
+mod z_align;
 
 use crate::args::Command;
 use crate::exit::CommandResult;
@@ -24,6 +26,8 @@ pub(crate) fn run(command: Command) -> CommandResult {
     match command {
         Command::Stack(args) => stack::run(*args),
         Command::Motion(args) => motion::run(*args),
+        Command::Session(args) => session::run(&args),
+        Command::ZAlign(args) => z_align::run(&args),
         Command::Mosaic(args) => mosaic::run(*args),
         Command::Plan(command) => plan::run(command),
         Command::Simulate(command) => simulate::run(command),

@@ -183,6 +183,13 @@ pub(crate) fn phase_title(phase: &str) -> String {
         "stack_combine" | "mosaic_combine" => "combining".to_owned(),
         "motion_reference" => "making the reference".to_owned(),
         "motion_frames" => "registering frames".to_owned(),
+        "session_mean" => "averaging frames".to_owned(),
+        "session_valid" => "joining masks".to_owned(),
+        "session_between" => "comparing recordings".to_owned(),
+        "session_align" => "aligning frames".to_owned(),
+        "z_align_anchor" => "looking for the depth".to_owned(),
+        "z_align_depths" => "finding depths".to_owned(),
+        "z_align_correct" => "correcting frames".to_owned(),
         "simulate_burst" => "simulating frames".to_owned(),
         other => match other.strip_prefix("stack_master_") {
             Some(kind) => format!("making the {kind} master"),

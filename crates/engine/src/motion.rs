@@ -8,6 +8,7 @@ mod alpha;
 mod array;
 mod backend;
 mod batches;
+mod chunks;
 mod error;
 mod estimator;
 mod files;
@@ -20,18 +21,26 @@ mod record;
 mod reference;
 mod report;
 mod run;
+mod session;
 mod source;
 mod spec;
+mod status;
+mod steps;
+mod z_align;
 
 pub use alpha::AlphaChoice;
 pub use array::{
     Callbacks, Compensated, Compensation, FrameCallback, ProgressCallback, compensate,
 };
 pub use backend::{BACKENDS, BackendInfo, Displacement};
+pub(crate) use chunks::{SideJob, with_side_job};
 pub use error::MotionError;
 pub use job::MotionJob;
 pub(crate) use phase::{Job, with_job};
 pub use record::{FrameRecord, MotionFlag};
 pub use report::{MotionReport, MotionSummary};
 pub use run::{MotionOutcome, run};
+pub use session::{SessionJob, SessionOutcome, SessionPart, run_session};
 pub use source::MemoryRecording;
+pub use steps::Setting;
+pub use z_align::{ZAlignJob, ZAlignOutcome, run_z_align};

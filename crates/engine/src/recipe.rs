@@ -15,9 +15,11 @@ mod motion;
 mod nearest;
 mod preset;
 mod problem;
+mod session;
 mod set;
 mod stack;
 mod template;
+mod z_align;
 
 pub use canonical::Recipe;
 pub use combine::{
@@ -49,5 +51,7 @@ pub use motion::{
 };
 pub use preset::Preset;
 pub use problem::{Problem, RecipeError};
+pub use session::{BetweenRecipe, SessionRecipe};
 pub use stack::{RECIPE_VERSION, StackRecipe};
 pub use template::template;
+pub use z_align::ZAlignRecipe;

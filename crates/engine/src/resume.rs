@@ -29,6 +29,13 @@ impl StageKey {
     }
 }
 
+/// 64 hexadecimal digits.
+impl std::fmt::Display for StageKey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
 /// The stages of one output folder.
 #[derive(Debug)]
 pub(crate) struct Stages {

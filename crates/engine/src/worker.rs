@@ -16,6 +16,7 @@ pub struct WorkerFailure(#[from] WorkerError);
 pub(crate) enum Job {
     Stack(stack::Job),
     Motion(motion::Job),
+    Side(motion::SideJob),
     Mosaic(mosaic::Job),
 }
 
@@ -50,6 +51,7 @@ pub fn serve_worker() -> Result<(), WorkerFailure> {
     let result = match job {
         Ok(Job::Stack(job)) => stack::with_job(job, &mut server),
         Ok(Job::Motion(job)) => motion::with_job(&job, &mut server),
+        Ok(Job::Side(job)) => motion::with_side_job(&job, &mut server),
         Ok(Job::Mosaic(job)) => mosaic::with_job(job, &mut server),
         Err(e) => Err(e.into()),
     };

@@ -56,6 +56,12 @@ pub enum InputError {
         /// Matches with other names.
         n_matches: usize,
     },
+    /// A pattern without any file.
+    #[error("{pattern:?}: no file matches")]
+    NothingMatches {
+        /// The pattern.
+        pattern: String,
+    },
     /// A pattern that cannot be understood.
     #[error("{input:?}: {reason}")]
     BadPattern {
@@ -123,11 +129,7 @@ fn files_of(input: &str) -> Result<Vec<PathBuf>, InputError> {
     if !input.contains(['*', '?', '[']) {
         return Err(InputError::NotFound { input: input.into() });
     }
-    let options = MatchOptions { require_literal_leading_dot: true, ..MatchOptions::new() };
-    let matches = glob_with(input, options)
-        .map_err(|e| InputError::BadPattern { input: input.into(), reason: e.msg })?;
-    // A folder on the way that may not be listed holds nothing that we could read.
-    let matches: Vec<PathBuf> = matches.filter_map(Result::ok).collect();
+    let matches = visible(input)?;
     let n_matches = matches.len();
     let files: Vec<PathBuf> =
         matches.into_iter().filter(|p| is_fits_name(p) && !p.is_dir()).collect();
@@ -135,6 +137,32 @@ fn files_of(input: &str) -> Result<Vec<PathBuf>, InputError> {
         return Err(InputError::NoMatch { input: input.into(), n_matches });
     }
     Ok(files)
+}
+
+/// The files of any name below `folder` that `pattern` matches with `*`, `?` and `[…]`, sorted by the
+/// bytes of their paths. Hidden files are found only by their names.
+///
+/// # Errors
+/// If the pattern cannot be understood or matches no file.
+pub fn matching(folder: &Path, pattern: &str) -> Result<Vec<PathBuf>, InputError> {
+    let folder = PathBuf::from(glob::Pattern::escape(&folder.to_string_lossy()));
+    let pattern = folder.join(pattern).to_string_lossy().into_owned();
+    let mut files = visible(&pattern)?;
+    files.retain(|p| p.is_file());
+    files.sort_by(|a, b| bytes(a).cmp(bytes(b)));
+    if files.is_empty() {
+        return Err(InputError::NothingMatches { pattern });
+    }
+    Ok(files)
+}
+
+/// Everything that `pattern` matches, hidden things only by their names.
+fn visible(pattern: &str) -> Result<Vec<PathBuf>, InputError> {
+    let options = MatchOptions { require_literal_leading_dot: true, ..MatchOptions::new() };
+    let matches = glob_with(pattern, options)
+        .map_err(|e| InputError::BadPattern { input: pattern.into(), reason: e.msg })?;
+    // A folder on the way that may not be listed holds nothing that we could read.
+    Ok(matches.filter_map(Result::ok).collect())
 }
 
 fn files_in(folder: &Path, input: &str) -> Result<Vec<PathBuf>, InputError> {
@@ -185,6 +213,16 @@ mod tests {
             inputs.iter().map(|i| folder.join(i).to_string_lossy().into_owned()).collect();
         let relative = |p: PathBuf| p.strip_prefix(folder).unwrap().to_string_lossy().into_owned();
         Ok(resolve(&inputs)?.files.into_iter().map(relative).collect())
+    }
+
+    #[test]
+    fn a_pattern_of_any_files_gives_them_in_order_without_folders() {
+        let folder = folder_with(&["b.tif", "a.tif", ".c.tif", "d.h5", "e.tif/f.tif"]);
+        let names = matching(folder.path(), "*.tif").unwrap();
+        let names: Vec<_> = names.iter().map(|p| p.file_name().unwrap()).collect();
+        assert_eq!(names, ["a.tif", "b.tif"]);
+        let error = matching(folder.path(), "*.mat").unwrap_err();
+        assert!(error.to_string().contains("no file matches"));
     }
 
     #[test]

@@ -2,6 +2,7 @@
 //! alignment, the mean geometry of all, the smooth local field of each, and optical flow.
 
 mod band;
+pub mod depth;
 mod ecc;
 pub mod fft2;
 pub mod field_fit;

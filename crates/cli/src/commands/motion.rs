@@ -58,7 +58,7 @@ fn overrides(choices: &MotionChoices) -> Vec<String> {
 }
 
 /// The failure that `error` is to the user.
-fn failure(error: MotionError) -> Failure {
+pub(super) fn failure(error: MotionError) -> Failure {
     let status = match error {
         MotionError::Interrupted => ExitStatus::Interrupted,
         MotionError::Recipe(_) | MotionError::Flow(_) => ExitStatus::Usage,

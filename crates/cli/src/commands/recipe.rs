@@ -5,8 +5,9 @@ use std::path::Path;
 use anyhow::{Context, anyhow};
 use stillframe_engine::io::{Existing, write_file};
 use stillframe_engine::recipe::{
-    FileOf, MotionRecipe, Note, Preset, Recipe, RecipeFile, RecipeFormat, StackRecipe, Strictness,
-    import_flow_registration, import_tile_compile, schema, template,
+    FileOf, MotionRecipe, Note, Preset, Recipe, RecipeError, RecipeFile, RecipeFormat,
+    SessionRecipe, StackRecipe, Strictness, ZAlignRecipe, import_flow_registration,
+    import_tile_compile, schema, template,
 };
 use stillframe_engine::runtime::Capabilities;
 
@@ -24,16 +25,20 @@ pub(super) fn run(command: RecipeCommand) -> CommandResult {
 }
 
 fn init(args: &RecipeInitArgs) -> CommandResult {
+    if args.pipeline != Pipeline::Stack && args.preset != Preset::Default {
+        return Err(Failure::usage(anyhow!("presets are for stack; motion has quality_setting")));
+    }
     let text = match args.pipeline {
         Pipeline::Stack => template(args.preset, Capabilities::detect().physical_cores),
-        Pipeline::Motion if args.preset != Preset::Default => {
-            return Err(Failure::usage(anyhow!(
-                "presets are for stack; motion has quality_setting"
-            )));
-        }
-        Pipeline::Motion => FileOf::<MotionRecipe>::default().to_commented_yaml("The defaults."),
+        Pipeline::Motion => defaults::<MotionRecipe>(),
+        Pipeline::Session => defaults::<SessionRecipe>(),
+        Pipeline::ZAlign => defaults::<ZAlignRecipe>(),
     };
     save(args.file.as_deref(), args.overwrite, &text)
+}
+
+fn defaults<R: Recipe>() -> String {
+    FileOf::<R>::default().to_commented_yaml("The defaults.")
 }
 
 fn check(args: &RecipeCheckArgs) -> CommandResult {
@@ -42,9 +47,9 @@ fn check(args: &RecipeCheckArgs) -> CommandResult {
     let hash = match args.pipeline {
         Pipeline::Stack => RecipeFile::load(Some(&args.file), &[])
             .and_then(|file| file.check(cores, strictness).map(|()| file.recipe.sha256())),
-        Pipeline::Motion => {
-            FileOf::<MotionRecipe>::load(Some(&args.file), &[]).map(|file| file.recipe.sha256())
-        }
+        Pipeline::Motion => hash_of::<MotionRecipe>(&args.file),
+        Pipeline::Session => hash_of::<SessionRecipe>(&args.file),
+        Pipeline::ZAlign => hash_of::<ZAlignRecipe>(&args.file),
     };
     let hash = hash
         .with_context(|| format!("{} is not a valid recipe", args.file.display()))
@@ -53,10 +58,16 @@ fn check(args: &RecipeCheckArgs) -> CommandResult {
     Ok(ExitStatus::Done)
 }
 
+fn hash_of<R: Recipe>(file: &Path) -> Result<String, RecipeError> {
+    FileOf::<R>::load(Some(file), &[]).map(|file| file.recipe.sha256())
+}
+
 fn print_schema(pipeline: Pipeline) -> CommandResult {
     let schema = match pipeline {
         Pipeline::Stack => schema::<StackRecipe>(),
         Pipeline::Motion => schema::<MotionRecipe>(),
+        Pipeline::Session => schema::<SessionRecipe>(),
+        Pipeline::ZAlign => schema::<ZAlignRecipe>(),
     };
     let text = serde_json::to_string_pretty(&schema)?;
     output::print(&(text + "\n"))?;

@@ -6,7 +6,7 @@ use stillframe_io::recording::{RecordingFormat, SampleType};
 use stillframe_runtime::executor::WorkerCommand;
 use stillframe_runtime::plan::Resources;
 
-use crate::recipe::{MotionRecipe, NamingConvention, OutputFormat, OutputType};
+use crate::recipe::{MotionRecipe, NamingConvention};
 
 /// What is to be registered, into what, how, and with what.
 #[derive(Clone, Debug)]
@@ -41,40 +41,25 @@ impl MotionJob {
     }
 
     pub(super) fn format(&self) -> RecordingFormat {
-        match self.recipe.output_format {
-            OutputFormat::Hdf5 => RecordingFormat::Hdf5,
-            OutputFormat::Tiff => RecordingFormat::Tiff,
-            OutputFormat::Mat => RecordingFormat::Mat,
-            OutputFormat::Suite2pTiff => RecordingFormat::Suite2pTiff,
-            OutputFormat::CaimanHdf5 => RecordingFormat::CaimanHdf5,
-            OutputFormat::MultifileHdf5 => RecordingFormat::MultifileHdf5,
-            OutputFormat::MultifileTiff => RecordingFormat::MultifileTiff,
-            OutputFormat::MultifileMat => RecordingFormat::MultifileMat,
-        }
+        self.recipe.output_format.into()
     }
 
     /// Number format of the registered frames of a recording of `input` samples.
     pub(super) fn sample(&self, input: SampleType) -> SampleType {
-        match self.recipe.output_typename {
-            OutputType::Input => input,
-            OutputType::Uint8 => SampleType::U8,
-            OutputType::Int16 => SampleType::I16,
-            OutputType::Uint16 => SampleType::U16,
-            OutputType::Int32 => SampleType::I32,
-            OutputType::Single => SampleType::F32,
-            OutputType::Double => SampleType::F64,
-        }
+        self.recipe.output_typename.of(input)
     }
 
     /// Path, size and time of every input file: what tells it from a changed one.
     pub(super) fn identity(&self) -> Vec<(PathBuf, u64, u128)> {
-        let file = |path: &Path| {
-            let meta = std::fs::metadata(path).ok();
-            let time = meta.as_ref().and_then(|m| m.modified().ok());
-            let nanos = time.and_then(|t| t.duration_since(std::time::UNIX_EPOCH).ok());
-            (path.to_path_buf(), meta.map_or(0, |m| m.len()), nanos.map_or(0, |d| d.as_nanos()))
-        };
         let reference = PathBuf::from(&self.recipe.reference_frames);
-        self.inputs.iter().chain(Some(&reference)).map(|p| file(p)).collect()
+        self.inputs.iter().chain(Some(&reference)).map(|p| identity(p)).collect()
     }
+}
+
+/// Path, size and time of a file or folder; zeros if there is none.
+pub(super) fn identity(path: &Path) -> (PathBuf, u64, u128) {
+    let meta = std::fs::metadata(path).ok();
+    let time = meta.as_ref().and_then(|m| m.modified().ok());
+    let nanos = time.and_then(|t| t.duration_since(std::time::UNIX_EPOCH).ok());
+    (path.to_path_buf(), meta.map_or(0, |m| m.len()), nanos.map_or(0, |d| d.as_nanos()))
 }

@@ -145,6 +145,11 @@ pub(super) struct SourceSpec {
 }
 
 impl SourceSpec {
+    /// All frames of the file `path`, as it says.
+    pub(super) fn whole(path: &std::path::Path) -> Self {
+        Self { paths: vec![path.to_path_buf()], deinterleave: None, bin: 1, indices: None }
+    }
+
     /// # Errors
     /// If a file is no recording, damaged, or gone.
     pub(super) fn open(&self) -> Result<Arc<dyn RecordingSource>, RecordingError> {

@@ -4,6 +4,7 @@ use std::borrow::Cow;
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
+use stillframe_io::recording::{RecordingFormat, SampleType};
 use stillframe_kernels::register::flow::{
     Backend, ConstAssumption, Definition, DisParams, FlowParams, Interpolation, Positions, Quality,
 };
@@ -256,11 +257,7 @@ impl MotionRecipe {
             },
             a_smooth: self.a_smooth,
             a_data: self.a_data.clone(),
-            const_assumption: match self.constancy_assumption {
-                ConstancyAssumption::Gc => ConstAssumption::Gradient,
-                ConstancyAssumption::Gray => ConstAssumption::Gray,
-                ConstancyAssumption::Cs => ConstAssumption::Census,
-            },
+            const_assumption: self.constancy_assumption.into(),
             weight: self.channel_weights(channels),
             gnc_schedule: self.gnc_schedule.clone(),
             warping_steps: self.warping_steps,
@@ -554,6 +551,46 @@ impl From<QualitySetting> for Quality {
             QualitySetting::Fast => Self::Fast,
             QualitySetting::Balanced => Self::Balanced,
             QualitySetting::Quality => Self::Quality,
+        }
+    }
+}
+
+impl From<ConstancyAssumption> for ConstAssumption {
+    fn from(assumption: ConstancyAssumption) -> Self {
+        match assumption {
+            ConstancyAssumption::Gc => Self::Gradient,
+            ConstancyAssumption::Gray => Self::Gray,
+            ConstancyAssumption::Cs => Self::Census,
+        }
+    }
+}
+
+impl From<OutputFormat> for RecordingFormat {
+    fn from(format: OutputFormat) -> Self {
+        match format {
+            OutputFormat::Hdf5 => Self::Hdf5,
+            OutputFormat::Tiff => Self::Tiff,
+            OutputFormat::Mat => Self::Mat,
+            OutputFormat::Suite2pTiff => Self::Suite2pTiff,
+            OutputFormat::CaimanHdf5 => Self::CaimanHdf5,
+            OutputFormat::MultifileHdf5 => Self::MultifileHdf5,
+            OutputFormat::MultifileTiff => Self::MultifileTiff,
+            OutputFormat::MultifileMat => Self::MultifileMat,
+        }
+    }
+}
+
+impl OutputType {
+    /// The number format for a recording of `input` samples.
+    pub(crate) fn of(self, input: SampleType) -> SampleType {
+        match self {
+            Self::Input => input,
+            Self::Uint8 => SampleType::U8,
+            Self::Int16 => SampleType::I16,
+            Self::Uint16 => SampleType::U16,
+            Self::Int32 => SampleType::I32,
+            Self::Single => SampleType::F32,
+            Self::Double => SampleType::F64,
         }
     }
 }

@@ -19,6 +19,7 @@ mod median;
 pub mod params;
 mod plain;
 mod pyramid;
+mod region;
 mod resize;
 mod skew;
 mod taps;
@@ -29,6 +30,7 @@ pub use agreement::{Agreement, agreement, inside};
 pub use dis::DisParams;
 pub use field::{FlowField, FlowStatistics};
 pub use params::{Backend, ConstAssumption, Definition, FlowError, FlowParams, Positions, Quality};
+pub use region::carry_mask;
 pub use warp::{Interpolation, register};
 
 use stillframe_image::{Image, Shape};
