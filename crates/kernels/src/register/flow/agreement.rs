@@ -154,6 +154,6 @@ mod tests {
         let n = inside(&field, mask.pixels_mut());
         let valid = field.valid();
         assert_eq!(mask.map(|m| if m > 0.0 { 255 } else { 0 }), valid);
-        assert_eq!(n, valid.pixels().iter().filter(|&&v| v == 255).count());
+        assert_eq!(255 * n, valid.pixels().iter().map(|&v| usize::from(v)).sum::<usize>());
     }
 }
