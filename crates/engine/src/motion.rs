@@ -29,7 +29,9 @@ mod steps;
 mod z_align;
 
 pub use alpha::AlphaChoice;
-pub use array::{Callbacks, Compensated, Compensation, compensate};
+pub use array::{
+    Callbacks, Compensated, Compensation, FrameCallback, ProgressCallback, compensate,
+};
 pub use backend::{BACKENDS, BackendInfo, Displacement};
 pub(crate) use chunks::{SideJob, with_side_job};
 pub use error::MotionError;

@@ -26,16 +26,21 @@ use super::spec::planes_of;
 use crate::recipe::{MotionRecipe, Recipe};
 use crate::runner::{PhaseRecord, Runner};
 
+/// A function of the caller: frames that are done, and all.
+pub type ProgressCallback<'a> = Box<dyn FnMut(usize, usize) -> Result<(), String> + 'a>;
+/// A function of the caller: index of a frame, and what was made of it.
+pub type FrameCallback<'a, T> = Box<dyn FnMut(usize, &T) -> Result<(), String> + 'a>;
+
 /// Called while a recording is registered, in frame order, on the calling thread. An error in one
 /// becomes a warning; the frames are kept.
 #[derive(Default)]
 pub struct Callbacks<'a> {
     /// Frames that are done, and all.
-    pub progress: Option<Box<dyn FnMut(usize, usize) -> Result<(), String> + 'a>>,
+    pub progress: Option<ProgressCallback<'a>>,
     /// Index and planes of a registered frame.
-    pub registered: Option<Box<dyn FnMut(usize, &[f32]) -> Result<(), String> + 'a>>,
+    pub registered: Option<FrameCallback<'a, [f32]>>,
     /// Index and displacement of a frame.
-    pub field: Option<Box<dyn FnMut(usize, &FlowField) -> Result<(), String> + 'a>>,
+    pub field: Option<FrameCallback<'a, FlowField>>,
 }
 
 /// How a recording in memory is registered.

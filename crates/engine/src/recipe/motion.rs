@@ -17,6 +17,7 @@ use super::stack::RECIPE_VERSION;
 /// memory (workers, executor, memory) is not part of it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a key of the field's own option files")]
 pub struct MotionRecipe {
     /// Format of this file. It changes when a key changes its meaning.
     #[schemars(range(min = 1, max = 1))]

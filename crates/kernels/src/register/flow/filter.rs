@@ -6,6 +6,8 @@ use super::taps::{Taps, gaussian_radius, gaussian_weights};
 
 /// Added to a range of values before it divides.
 const RANGE_EPS: f64 = 1e-8;
+/// A range below this part of the values is what rounding leaves of a constant.
+const NO_RANGE: f64 = 1e-6;
 
 /// A change of scale: `(value - offset) · scale`.
 #[derive(Clone, Copy, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
@@ -22,13 +24,16 @@ impl Normalisation {
 
     /// Takes the least and the greatest value in `planes` to 0 and (almost) 1. For a normalisation
     /// of all channels together pass them all, for separate ones pass each alone. Values of other
-    /// frames are not clipped.
+    /// frames are not clipped. Where all values are the same, every frame becomes 0.
     pub fn of(planes: &[Image<f32>]) -> Self {
         let pixels = || planes.iter().flat_map(Image::pixels).map(|&v| f64::from(v));
         let low = pixels().fold(f64::INFINITY, f64::min);
         let high = pixels().fold(f64::NEG_INFINITY, f64::max);
         if low > high {
             return Self::IDENTITY;
+        }
+        if high - low <= NO_RANGE * high.abs().max(low.abs()) {
+            return Self { offset: low, scale: 0.0 };
         }
         Self { offset: low, scale: 1.0 / (high - low + RANGE_EPS) }
     }
