@@ -1,4 +1,5 @@
 //! Sessions of simulated recordings: displacements, masks, resumption, the same bytes everywhere.
+#![allow(clippy::unwrap_used, reason = "what cannot go on fails the test")]
 
 mod field;
 

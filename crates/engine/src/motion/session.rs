@@ -124,7 +124,7 @@ pub fn run_session(
     cancel: &Cancel,
 ) -> Result<SessionOutcome, MotionError> {
     job.recipe.validate().map_err(|e| MotionError::Recipe(e.to_string()))?;
-    let recordings = Recordings::find(&job.recipe, &job.setting.base)?;
+    let recordings = Recordings::find(&job.recipe, job.setting.root(&job.recipe.root))?;
     // Two tasks of an array share no folder, so that they cannot get in each other's way.
     let folder = match job.part {
         SessionPart::Register(Some(index)) => recordings.get(index)?.folder.clone(),

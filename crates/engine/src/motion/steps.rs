@@ -37,6 +37,12 @@ pub struct Setting {
 }
 
 impl Setting {
+    /// The folder `root` of a recipe.
+    pub(super) fn root(&self, root: &str) -> PathBuf {
+        // Without the dots that make messages hard to read.
+        self.base.join(root).components().collect()
+    }
+
     /// # Errors
     /// [`MotionError::Output`] if one of `files` is in `folder` and may not be replaced.
     pub(super) fn refuse_existing(

@@ -86,7 +86,7 @@ pub fn run_z_align(
     cancel: &Cancel,
 ) -> Result<ZAlignOutcome, MotionError> {
     job.recipe.validate().map_err(|e| MotionError::Recipe(e.to_string()))?;
-    let folder = job.setting.base.join(&job.recipe.root).join(&job.recipe.output_root);
+    let folder = job.setting.root(&job.recipe.root).join(&job.recipe.output_root);
     job.setting.refuse_existing(&folder, &[SUMMARY])?;
     let run = Run { job, folder: folder.clone() };
     in_folder("z-align", &folder, &job.setting, observer, cancel, |runner| run.run(runner))

@@ -12,6 +12,7 @@ use super::stack::RECIPE_VERSION;
 /// How deep each part of a recording lies in a stack of images, and what it would show at one depth.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
+#[allow(clippy::struct_excessive_bools, reason = "keys of a file, each a choice of its own")]
 pub struct ZAlignRecipe {
     /// Format of this file. It changes when a key changes its meaning.
     #[schemars(range(min = 1, max = 1))]

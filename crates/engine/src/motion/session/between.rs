@@ -227,6 +227,8 @@ pub(super) fn between_all(
 
 #[cfg(test)]
 mod tests {
+    use std::slice::from_ref;
+
     use stillframe_image::math;
 
     use super::*;
@@ -298,7 +300,8 @@ mod tests {
         let own = view(shape, |x, y| (x, y), 5);
         let moved = view(shape, |x, y| (x - 3.0, y), 5);
         // A channel without structure adds nothing, whatever its level.
-        let alone = between(&[own.clone()], &[moved.clone()], &BetweenRecipe::default()).unwrap();
+        let alone = between(from_ref(&own), from_ref(&moved), &BetweenRecipe::default());
+        let alone = alone.unwrap();
         let range = own.pixels().iter().copied().fold(f32::MIN, f32::max);
         let blank = Image::filled(shape, 0.5 * range);
         let both =

@@ -31,13 +31,12 @@ pub(super) struct Recordings {
 }
 
 impl Recordings {
-    /// Finds them; only their headers are read.
+    /// Finds them below `root`; only their headers are read.
     ///
     /// # Errors
     /// [`MotionError::Inputs`] if there are none, two have one stem, one has another size or number
     /// of channels than the centre, or the centre is not among them.
-    pub(super) fn find(recipe: &SessionRecipe, base: &Path) -> Result<Self, MotionError> {
-        let root = base.join(&recipe.root);
+    pub(super) fn find(recipe: &SessionRecipe, root: PathBuf) -> Result<Self, MotionError> {
         let found = matching(&root, &recipe.pattern)
             .map_err(|e| MotionError::Inputs(format!("root, pattern: {e}")))?;
         let outputs = root.join(&recipe.output_root);
@@ -63,8 +62,7 @@ impl Recordings {
             }
         }
         let centre = centre(recipe, &root, &list)?;
-        let all =
-            Self { list, centre, results: root.join(&recipe.final_results), root: root.clone() };
+        let all = Self { list, centre, results: root.join(&recipe.final_results), root };
         all.check_shapes(recipe)?;
         Ok(all)
     }

@@ -50,7 +50,7 @@ pub(super) fn inputs(
     setting: &Setting,
     folder: &Path,
 ) -> Result<Inputs, MotionError> {
-    let root = setting.base.join(&recipe.root);
+    let root = setting.root(&recipe.root);
     let input = root.join(needed("input_file", &recipe.input_file)?);
     let (stack, is_raw) = match (&recipe.reference_volume, &recipe.volume_input_file) {
         (Some(finished), _) => (root.join(finished), false),
