@@ -8,7 +8,7 @@ mod correct;
 mod gradients;
 
 pub use correct::Correction;
-use gradients::{Normal, solve_normal};
+use gradients::{Normal, Terms, solve_normal};
 
 /// Terms of the richest surface.
 pub const MAX_TERMS: usize = 6;
@@ -119,22 +119,37 @@ pub fn solve(n_tiles: usize, sightings: &[Sighting], params: OverlapParams) -> O
     let n_components = component.iter().max().map_or(0, |c| c + 1);
     let mut coefficients = vec![[0.0; MAX_TERMS]; n_tiles];
     let n = shared.sightings.len();
-    let mut weights = vec![1.0; n];
+    let mut robust = vec![1.0; n];
+    let n_terms = params.surface.terms();
+    let solved_for = |s: &Sighting| {
+        let mut t = terms(s.u, s.v);
+        t[n_terms..].fill(0.0);
+        t
+    };
+    let terms: Vec<Terms> = shared.sightings.iter().map(solved_for).collect();
     let mut residuals = vec![0.0; n];
     let mut scatter = 0.0;
     if n > 0 {
         for round in 0..ROUNDS {
-            let normal = Normal { shared: &shared, weights: &weights, n_tiles, params: &params };
+            let variances = shared.sightings.iter().map(|s| s.sigma * s.sigma);
+            let weights: Vec<f64> = robust.iter().zip(variances).map(|(w, v)| w / v).collect();
+            let normal = Normal {
+                shared: &shared,
+                weights: &weights,
+                terms: &terms,
+                n_tiles,
+                params: &params,
+            };
             solve_normal(&normal, &mut coefficients);
             normal.residuals(&coefficients, &mut residuals);
             scatter = scatter_of(&residuals);
             if round + 1 < ROUNDS {
-                reweigh(&residuals, scatter, &mut weights);
+                reweigh(&residuals, scatter, &mut robust);
             }
         }
         centre(&mut coefficients, &component, n_components);
     }
-    let outliers = weights.iter().filter(|w| **w < 0.5).count();
+    let outliers = robust.iter().filter(|w| **w < 0.5).count();
     Overlaps {
         coefficients,
         component,

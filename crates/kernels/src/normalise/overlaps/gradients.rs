@@ -1,19 +1,22 @@
 //! One weighted least-squares round, by conjugate gradients.
 
-use super::{MAX_TERMS, OverlapParams, Shared, terms};
+use super::{MAX_TERMS, OverlapParams, Shared};
 
 /// The normal equations of one round; never formed.
 pub(super) struct Normal<'a> {
     pub(super) shared: &'a Shared,
-    /// Robust weight of each sighting, 0 to 1.
+    /// Weight of each sighting: robust weight over variance.
     pub(super) weights: &'a [f64],
+    /// Terms of each sighting that are solved for; the others 0.
+    pub(super) terms: &'a [Terms],
     pub(super) n_tiles: usize,
     pub(super) params: &'a OverlapParams,
 }
 
-type Terms = [f64; MAX_TERMS];
+pub(super) type Terms = [f64; MAX_TERMS];
 
-/// Residuals below this share of the right-hand side end the iteration: far below any noise.
+/// Residuals below this share of the right-hand side end the iteration: far below any noise, but a chain
+/// of tiles adds up what is left.
 const TOLERANCE: f64 = 1e-8;
 /// A long chain of tiles needs about as many steps as it has links.
 const MOST_STEPS: usize = 5000;
@@ -27,26 +30,12 @@ fn dot(a: &Terms, b: &Terms) -> f64 {
 }
 
 impl Normal<'_> {
-    /// Weight of sighting `i`: robust weight over variance.
-    fn weight(&self, i: usize) -> f64 {
-        let sigma = self.shared.sightings[i].sigma;
-        self.weights[i] / (sigma * sigma)
-    }
-
-    /// The terms of sighting `i` that are solved for.
-    fn terms(&self, i: usize) -> Terms {
-        let s = &self.shared.sightings[i];
-        let mut t = terms(s.u, s.v);
-        t[self.params.surface.terms()..].fill(0.0);
-        t
-    }
-
     /// For each object: `value(i)` of its sightings less their weighted mean goes to `take(i, value)`.
     fn centred(&self, value: impl Fn(usize) -> f64, mut take: impl FnMut(usize, f64)) {
         for range in self.shared.objects() {
             let (mut sum, mut total) = (0.0, 0.0);
             for i in range.clone() {
-                let w = self.weight(i);
+                let w = self.weights[i];
                 sum += w * value(i);
                 total += w;
             }
@@ -71,13 +60,13 @@ impl Normal<'_> {
                 out[k] = evidence * pull[k] * x[k];
             }
         }
-        let seen = |i: usize| dot(&self.terms(i), self.of_tile(x, i));
+        let seen = |i: usize| dot(&self.terms[i], self.of_tile(x, i));
         self.centred(seen, |i, value| self.add(i, value, out));
     }
 
     /// Adds weight · value · terms of sighting `i` to its tile.
     fn add(&self, i: usize, value: f64, out: &mut [Terms]) {
-        let (w, t) = (self.weight(i) * value, self.terms(i));
+        let (w, t) = (self.weights[i] * value, &self.terms[i]);
         let out = &mut out[self.shared.sightings[i].tile as usize];
         for k in 0..MAX_TERMS {
             out[k] += w * t[k];
@@ -95,14 +84,14 @@ impl Normal<'_> {
     pub(super) fn residuals(&self, coefficients: &[Terms], out: &mut [f64]) {
         out.fill(0.0);
         let left = |i: usize| {
-            self.shared.sightings[i].value - dot(&self.terms(i), self.of_tile(coefficients, i))
+            self.shared.sightings[i].value - dot(&self.terms[i], self.of_tile(coefficients, i))
         };
         for range in self.shared.objects() {
             let n = range.len() as f64;
             let (mut sum, mut total) = (0.0, 0.0);
             for i in range.clone() {
                 // a sighting that was thrown out may come back: never quite 0
-                let w = self.weight(i).max(1e-6 / self.shared.sightings[i].sigma.powi(2));
+                let w = self.weights[i].max(1e-6 / self.shared.sightings[i].sigma.powi(2));
                 sum += w * left(i);
                 total += w;
             }
@@ -126,7 +115,7 @@ impl Normal<'_> {
     fn blocks(&self) -> (Vec<f64>, Vec<[[f64; MAX_TERMS]; MAX_TERMS]>) {
         let mut blocks = vec![[[0.0; MAX_TERMS]; MAX_TERMS]; self.n_tiles];
         for i in 0..self.shared.sightings.len() {
-            let (w, t) = (self.weight(i), self.terms(i));
+            let (w, t) = (self.weights[i], &self.terms[i]);
             let block = &mut blocks[self.shared.sightings[i].tile as usize];
             for (a, row) in block.iter_mut().enumerate() {
                 for (b, v) in row.iter_mut().enumerate() {
