@@ -18,7 +18,7 @@ use super::record::FrameRecord;
 use crate::resume::{StageKey, Stages};
 
 /// Name of the stage that holds a [`Checkpoint`].
-const STAGE: &str = "motion";
+pub(super) const STAGE: &str = "motion";
 
 /// Names of the displacement and mask files.
 pub(super) const FIELDS: &str = "w.h5";

@@ -14,6 +14,7 @@ use stillframe_runtime::plan::Resources;
 use stillframe_runtime::usage;
 
 use super::error::MotionError;
+use super::files::STAGE as BATCHES;
 use super::job::{MotionJob, identity};
 use super::run::run;
 use super::status::Status;
@@ -149,6 +150,7 @@ pub(super) fn register_step(
     folder: &Path,
 ) -> Result<StageKey, MotionError> {
     const STEP: &str = "registration";
+    const BEGUN: &str = "registration begun";
     let key = registration_key(inputs, recipe);
     let mut status = Status::of(folder);
     if setting.resume && status.has(STEP, key) {
@@ -156,15 +158,20 @@ pub(super) fn register_step(
     }
     setting.refuse_existing(folder, &[COMPENSATED])?;
     status.begin(STEP)?;
+    // Only a batch of this very registration is worth a look; others would be told as missing.
+    let has_batch = folder.join(FOLDER).join(BATCHES).is_file() && status.has(BEGUN, key);
     let job = MotionJob {
         inputs: inputs.to_vec(),
         output: folder.to_path_buf(),
         recipe: recipe.clone(),
         resources: setting.resources.clone(),
         overwrite: setting.overwrite || setting.resume,
-        resume: setting.resume && folder.join(FOLDER).is_dir(),
+        resume: setting.resume && has_batch,
         worker: setting.worker.clone(),
     };
+    let at = |e: std::io::Error| MotionError::Output { path: folder.into(), reason: e.to_string() };
+    std::fs::create_dir_all(folder).map_err(at)?;
+    status.finish(BEGUN, key, &[""; 0])?;
     let outcome = run(&job, runner.observer, runner.cancel)?;
     for warning in &outcome.report.warnings {
         // Told already; kept for the report.
