@@ -2,7 +2,6 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
 
 use serde_json::json;
 use stillframe_io::recording::{
@@ -13,10 +12,9 @@ use stillframe_io::spool::ScratchDir;
 use stillframe_runtime::cancel::Cancel;
 use stillframe_runtime::capabilities::Capabilities;
 use stillframe_runtime::clock::Stopwatch;
-use stillframe_runtime::event_log::EventLog;
-use stillframe_runtime::observe::{Event, Fanout, Observer};
+use stillframe_runtime::observe::{Event, Observer};
 use stillframe_runtime::plan::Resources;
-use stillframe_runtime::{Budget, Telemetry, usage};
+use stillframe_runtime::{Budget, usage};
 
 use super::batches::Batches;
 use super::error::MotionError;
@@ -32,6 +30,7 @@ use super::spec::planes_of;
 use crate::recipe::Recipe;
 use crate::resume::{StageKey, Stages};
 use crate::runner::{PhaseRecord, Runner};
+use crate::watch::{Ended, watched};
 
 /// What a run has made.
 #[derive(Debug)]
@@ -51,9 +50,6 @@ pub struct MotionOutcome {
     /// The files that were written.
     pub files: Vec<PathBuf>,
 }
-
-/// Telemetry has a row at least this often.
-const TELEMETRY_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Files that every run writes beside the recording.
 const OWN_FILES: [&str; 6] = [
@@ -85,33 +81,14 @@ pub fn run(
     };
     let source = spec.open()?;
     let folder = check_folder(job, source.info())?;
-    let at =
-        |e: std::io::Error| MotionError::Output { path: job.output.clone(), reason: e.to_string() };
-    let log = EventLog::create(&job.output.join("events.jsonl")).map_err(at)?;
-    let telemetry = job.output.join("telemetry.csv");
-    let telemetry = Telemetry::start(&telemetry, TELEMETRY_INTERVAL).map_err(at)?;
-    let everyone = Fanout::new(vec![observer, &log, &telemetry]);
     let opened = Opened { job, source, spec, folder, watch: &watch };
-    let result = opened.run(&everyone, cancel);
-    let (status, exit_code) = match &result {
-        Ok(_) => ("done", 0),
-        Err(MotionError::Interrupted) => ("interrupted", 130),
-        Err(e) => {
-            everyone.event(&Event::error(e.to_string()));
-            ("failed", 1)
-        }
+    let ended = |result: &Result<MotionOutcome, MotionError>| match result {
+        Ok(_) => Ended::Done,
+        Err(MotionError::Interrupted) => Ended::Interrupted,
+        Err(e) => Ended::Failed(e.to_string()),
     };
-    everyone.event(&Event::RunEnd {
-        status: status.into(),
-        exit_code,
-        wall_secs: watch.wall_secs(),
-        cpu_secs: watch.cpu_secs(),
-        peak_rss_bytes: usage::peak_rss_bytes(),
-    });
-    drop(everyone);
-    // A log that could not be written to the end says nothing against the result.
-    let _ = (telemetry.finish(), log.finish());
-    result
+    watched(&job.output, observer, &watch, ended, |everyone| opened.run(everyone, cancel))
+        .map_err(|e| MotionError::Output { path: job.output.clone(), reason: e.to_string() })?
 }
 
 /// Refuses to overwrite what is there, and makes the folder.
