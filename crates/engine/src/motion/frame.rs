@@ -44,7 +44,8 @@ pub(super) struct Registrar {
     temporal: Vec<Vec<f32>>,
     raw_reference: Vec<Image<f32>>,
     reference: Vec<Image<f32>>,
-    start: Option<FlowField>,
+    /// Where flows start; `None`: from zero.
+    pub(super) start: Option<FlowField>,
 }
 
 /// Buffers of a worker.
@@ -122,14 +123,48 @@ impl Registrar {
         missing: usize,
         scratch: &mut FrameScratch,
     ) -> Result<FrameOutput, String> {
+        self.register_weighted(index, (window, window.len() / 2), &self.temporal, missing, scratch)
+    }
+
+    /// Registers frame `index`, the last of `window` (at most [`Self::radius`] before it), with the
+    /// past half of the temporal weights, scaled to a sum of 1.
+    ///
+    /// # Errors
+    /// What the backend says.
+    pub(super) fn register_newest(
+        &self,
+        index: usize,
+        window: &[&[f32]],
+        missing: usize,
+        scratch: &mut FrameScratch,
+    ) -> Result<FrameOutput, String> {
+        let n = window.len();
+        let past = |weights: &Vec<f32>| {
+            let past = &weights[self.radius() + 1 - n..=self.radius()];
+            let sum: f64 = past.iter().map(|w| f64::from(*w)).sum();
+            past.iter().map(|w| (f64::from(*w) / sum) as f32).collect()
+        };
+        let weights: Vec<Vec<f32>> = self.temporal.iter().map(past).collect();
+        self.register_weighted(index, (window, n - 1), &weights, missing, scratch)
+    }
+
+    /// Registers the frame of `window` at `at`, smoothed along time by `weights` per channel.
+    fn register_weighted(
+        &self,
+        index: usize,
+        (window, at): (&[&[f32]], usize),
+        weights: &[Vec<f32>],
+        missing: usize,
+        scratch: &mut FrameScratch,
+    ) -> Result<FrameOutput, String> {
         let FrameScratch { estimator, preprocessor, frame, mixed, smoothed, field, .. } = scratch;
         let n = self.spec.shape.len();
-        let raw = window[window.len() / 2];
+        let raw = window[at];
         for (c, (plane, raw)) in frame.iter_mut().zip(raw.chunks_exact(n)).enumerate() {
             plane.pixels_mut().copy_from_slice(raw);
             if window.len() > 1 {
                 let planes: Vec<&[f32]> = window.iter().map(|f| &f[c * n..(c + 1) * n]).collect();
-                weighted_sum(&planes, &self.temporal[c], mixed[c].pixels_mut());
+                weighted_sum(&planes, &weights[c], mixed[c].pixels_mut());
             }
         }
         preprocessor.run(if window.len() > 1 { mixed } else { frame }, smoothed);
