@@ -4,11 +4,15 @@
 //! (objects are stars, values are logarithms of fluxes): tile `t` sees object `o`, whose true value
 //! nobody knows, as `value = truth_o + surface_t(u, v) + error`.
 
+mod block;
+mod coarse;
 mod correct;
 mod gradients;
 
+use block::Terms;
+use coarse::{Coarse, pointings};
 pub use correct::Correction;
-use gradients::{Normal, Terms, solve_normal};
+use gradients::{Normal, solve_normal};
 
 /// Terms of the richest surface.
 pub const MAX_TERMS: usize = 6;
@@ -90,6 +94,8 @@ pub struct OverlapParams {
 
 /// Rounds of reweighting; weights change by less than a percent after five.
 const ROUNDS: usize = 6;
+/// Conjugate gradients that take more steps than this get new factors in the next round.
+const STEPS_WITH_OLD_FACTORS: usize = 60;
 /// Residuals beyond this many scatters have weight 0: Tukey's biweight with 95 % efficiency.
 const TUKEY: f64 = 4.685;
 /// Standard errors may be too large by this factor; where residuals scatter even less (data without
@@ -102,8 +108,9 @@ const SIGMA_OF_MEDIAN: f64 = 1.482_602_218_505_602;
 ///
 /// Minimised is `Σ ρ((value - surface_t(u, v) - truth_o) / sigma)` over all corrections and truths with
 /// Tukey's biweight ρ, by reweighted least squares; with the truths eliminated this is the sum over all
-/// pairs of tiles that share an object. Each round is solved by conjugate gradients, so time and memory
-/// grow with the sightings, not with the square of the tiles. Objects that fewer than two tiles have seen
+/// pairs of tiles that share an object. Each round is solved by conjugate gradients under a preconditioner
+/// of two levels (every tile alone, and all pointings together by a sparse factorisation), so the number of
+/// steps does not grow with the mosaic. Objects that fewer than two tiles have seen
 /// do not count. The order of `sightings` does not matter beyond rounding; the same order gives the same
 /// bits.
 ///
@@ -130,6 +137,8 @@ pub fn solve(n_tiles: usize, sightings: &[Sighting], params: OverlapParams) -> O
     let mut residuals = vec![0.0; n];
     let mut scatter = 0.0;
     if n > 0 {
+        let (pointing_of, n_pointings) = pointings(n_tiles, &shared);
+        let mut coarse = None;
         for round in 0..ROUNDS {
             let variances = shared.sightings.iter().map(|s| s.sigma * s.sigma);
             let weights: Vec<f64> = robust.iter().zip(variances).map(|(w, v)| w / v).collect();
@@ -140,7 +149,11 @@ pub fn solve(n_tiles: usize, sightings: &[Sighting], params: OverlapParams) -> O
                 n_tiles,
                 params: &params,
             };
-            solve_normal(&normal, &mut coefficients);
+            let factorised =
+                coarse.take().unwrap_or_else(|| Coarse::new(&normal, &pointing_of, n_pointings));
+            let steps = solve_normal(&normal, &factorised, &mut coefficients);
+            // weights that have changed much deserve factors of their own
+            coarse = (steps <= STEPS_WITH_OLD_FACTORS).then_some(factorised);
             normal.residuals(&coefficients, &mut residuals);
             scatter = scatter_of(&residuals);
             if round + 1 < ROUNDS {

@@ -1,5 +1,7 @@
 //! One weighted least-squares round, by conjugate gradients.
 
+use super::block::{Block, Terms, dot, inverse, times};
+use super::coarse::Coarse;
 use super::{MAX_TERMS, OverlapParams, Shared};
 
 /// The normal equations of one round; never formed.
@@ -13,21 +15,11 @@ pub(super) struct Normal<'a> {
     pub(super) params: &'a OverlapParams,
 }
 
-pub(super) type Terms = [f64; MAX_TERMS];
-
 /// Residuals below this share of the right-hand side end the iteration: far below any noise, but a chain
 /// of tiles adds up what is left.
 const TOLERANCE: f64 = 1e-8;
 /// A long chain of tiles needs about as many steps as it has links.
 const MOST_STEPS: usize = 5000;
-
-fn dot(a: &Terms, b: &Terms) -> f64 {
-    let mut sum = 0.0;
-    for k in 0..MAX_TERMS {
-        sum += a[k] * b[k];
-    }
-    sum
-}
 
 impl Normal<'_> {
     /// For each object: `value(i)` of its sightings less their weighted mean goes to `take(i, value)`.
@@ -103,7 +95,7 @@ impl Normal<'_> {
     }
 
     /// Pull on each term, as a share of a tile's evidence; 0 for terms that are not solved for.
-    fn pull(&self) -> Terms {
+    pub(super) fn pull(&self) -> Terms {
         let OverlapParams { slope_shrinkage: slope, curvature_shrinkage: curvature, .. } =
             *self.params;
         let mut pull = [0.0, slope, slope, curvature, curvature, curvature];
@@ -112,7 +104,7 @@ impl Normal<'_> {
     }
 
     /// Evidence (sum of the weights) of each tile, and the inverse of its own block of A.
-    fn blocks(&self) -> (Vec<f64>, Vec<[[f64; MAX_TERMS]; MAX_TERMS]>) {
+    fn blocks(&self) -> (Vec<f64>, Vec<Block>) {
         let mut blocks = vec![[[0.0; MAX_TERMS]; MAX_TERMS]; self.n_tiles];
         for i in 0..self.shared.sightings.len() {
             let (w, t) = (self.weights[i], &self.terms[i]);
@@ -139,28 +131,31 @@ impl Normal<'_> {
     }
 }
 
-/// Improves `x`, the solution of the round before.
-pub(super) fn solve_normal(normal: &Normal<'_>, x: &mut [Terms]) {
+/// Improves `x`, the solution of the round before, and returns the number of steps. `coarse` may be that
+/// of an earlier round: it only guides.
+pub(super) fn solve_normal(normal: &Normal<'_>, coarse: &Coarse<'_>, x: &mut [Terms]) -> usize {
     let (evidence, inverse_blocks) = normal.blocks();
     let b = normal.right();
     let mut product = vec![[0.0; MAX_TERMS]; normal.n_tiles];
     normal.apply(x, &evidence, &mut product);
     let mut residual: Vec<Terms> = b.iter().zip(&product).map(|(b, p)| sub(b, p)).collect();
     let precondition = |r: &[Terms]| -> Vec<Terms> {
-        r.iter().zip(&inverse_blocks).map(|(r, m)| m.map(|row| dot(&row, r))).collect()
+        let mut z: Vec<Terms> = r.iter().zip(&inverse_blocks).map(|(r, m)| times(m, r)).collect();
+        coarse.add(r, &mut z);
+        z
     };
     let mut z = precondition(&residual);
     let mut direction = z.clone();
     let mut rho = inner(&residual, &z);
     let target = TOLERANCE * TOLERANCE * inner(&b, &precondition(&b));
-    for _ in 0..MOST_STEPS {
+    for steps in 0..MOST_STEPS {
         if rho <= target || rho <= 0.0 {
-            break;
+            return steps;
         }
         normal.apply(&direction, &evidence, &mut product);
         let curvature = inner(&direction, &product);
         if curvature <= 0.0 {
-            break;
+            return steps;
         }
         let step = rho / curvature;
         for t in 0..normal.n_tiles {
@@ -179,6 +174,7 @@ pub(super) fn solve_normal(normal: &Normal<'_>, x: &mut [Terms]) {
             }
         }
     }
+    MOST_STEPS
 }
 
 fn sub(a: &Terms, b: &Terms) -> Terms {
@@ -191,42 +187,4 @@ fn sub(a: &Terms, b: &Terms) -> Terms {
 
 fn inner(a: &[Terms], b: &[Terms]) -> f64 {
     a.iter().zip(b).map(|(a, b)| dot(a, b)).sum()
-}
-
-/// Inverse of a symmetric positive matrix by Gauss and Jordan; a pivot that vanishes counts as
-/// infinite, which leaves its term alone.
-fn inverse(m: &[[f64; MAX_TERMS]; MAX_TERMS]) -> [[f64; MAX_TERMS]; MAX_TERMS] {
-    let mut a = *m;
-    let mut out = [[0.0; MAX_TERMS]; MAX_TERMS];
-    for (k, row) in out.iter_mut().enumerate() {
-        row[k] = 1.0;
-    }
-    for pivot in 0..MAX_TERMS {
-        let p = a[pivot][pivot];
-        if p <= 1e-12 * m[pivot][pivot] {
-            for row in &mut a {
-                row[pivot] = 0.0;
-            }
-            a[pivot] = [0.0; MAX_TERMS];
-            out[pivot] = [0.0; MAX_TERMS];
-            for row in &mut out {
-                row[pivot] = 0.0;
-            }
-            continue;
-        }
-        for j in 0..MAX_TERMS {
-            a[pivot][j] /= p;
-            out[pivot][j] /= p;
-        }
-        for i in 0..MAX_TERMS {
-            let factor = a[i][pivot];
-            if i != pivot && factor != 0.0 {
-                for j in 0..MAX_TERMS {
-                    a[i][j] -= factor * a[pivot][j];
-                    out[i][j] -= factor * out[pivot][j];
-                }
-            }
-        }
-    }
-    out
 }

@@ -136,3 +136,41 @@ fn nothing_shared_is_nothing_corrected() {
     assert_eq!((found.n_components, found.n_sightings), (2, 0));
     assert_eq!(solve(0, &[], params(Surface::Offset, 0.0)).n_components, 0);
 }
+
+/// Steps of conjugate gradients for a square of pointings, `frames` at each, a few cells apart.
+fn steps_of_square(side: usize, frames: usize) -> usize {
+    let (_, once) = grid(side, side, 6, 1.0);
+    let n = side * side;
+    let repeated = (0..frames).flat_map(|f| {
+        once.iter().map(move |s| Sighting {
+            tile: s.tile + (f * n) as u32,
+            object: s.object + f as u32,
+            ..*s
+        })
+    });
+    let sightings: Vec<Sighting> = repeated.collect();
+    let shared = Shared::new(&sightings);
+    let (pointing_of, n_pointings) = pointings(n * frames, &shared);
+    assert_eq!(n_pointings, n);
+    let terms: Vec<Terms> = shared.sightings.iter().map(|s| terms(s.u, s.v)).collect();
+    let params = params(Surface::Quadratic, 1e-4);
+    let normal = Normal {
+        weights: &vec![1.0; terms.len()],
+        shared: &shared,
+        terms: &terms,
+        n_tiles: n * frames,
+        params: &params,
+    };
+    let coarse = Coarse::new(&normal, &pointing_of, n_pointings);
+    let mut x = vec![[0.0; MAX_TERMS]; n * frames];
+    solve_normal(&normal, &coarse, &mut x)
+}
+
+#[test]
+fn steps_do_not_grow_with_the_width() {
+    for frames in [1, 3] {
+        let (narrow, wide) = (steps_of_square(4, frames), steps_of_square(12, frames));
+        println!("{frames} frames: {narrow} and {wide} steps");
+        assert!(wide <= 60 && wide <= narrow + 15, "{frames} frames: {narrow} and {wide}");
+    }
+}
