@@ -474,6 +474,8 @@ pub(crate) enum Pipeline {
     /// Bursts of frames of the sky
     #[default]
     Stack,
+    /// Overlapping frames on one grid of the sky
+    Mosaic,
     /// Recordings under the microscope
     Motion,
     /// Many recordings of one field of view

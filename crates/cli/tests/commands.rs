@@ -107,6 +107,22 @@ fn a_fresh_recipe_is_valid_and_an_unknown_key_is_named_with_its_neighbour() {
 }
 
 #[test]
+fn the_recipe_of_a_mosaic_is_made_checked_and_described() {
+    let folder = tempfile::tempdir().unwrap();
+    let recipe = folder.path().join("mosaic.yaml");
+    assert_code(&stillframe(&["recipe", "init", text(&recipe), "--for", "mosaic"]), 0);
+    let check = ["recipe", "check", text(&recipe), "--for", "mosaic"];
+    assert_code(&stillframe(&check), 0);
+    let schema = stillframe(&["recipe", "schema", "--for", "mosaic"]);
+    let schema: Value = serde_json::from_str(&stdout(&schema)).unwrap();
+    assert!(schema["properties"]["photometry"].is_object(), "{schema}");
+    std::fs::write(&recipe, "photometri: {}\n").unwrap();
+    let output = stillframe(&check);
+    assert_code(&output, 2);
+    assert!(stderr(&output).contains("photometri"), "{}", stderr(&output));
+}
+
+#[test]
 fn a_wrong_recipe_stops_a_stack_before_anything_is_done() {
     let folder = tempfile::tempdir().unwrap();
     let out = folder.path().join("out");

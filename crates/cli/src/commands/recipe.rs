@@ -5,8 +5,8 @@ use std::path::Path;
 use anyhow::{Context, anyhow};
 use stillframe_engine::io::{Existing, write_file};
 use stillframe_engine::recipe::{
-    FileOf, MotionRecipe, Note, Preset, Recipe, RecipeError, RecipeFile, RecipeFormat,
-    SessionRecipe, StackRecipe, Strictness, ZAlignRecipe, import_flow_registration,
+    FileOf, MosaicRecipe, MotionRecipe, Note, Preset, Recipe, RecipeError, RecipeFile,
+    RecipeFormat, SessionRecipe, StackRecipe, Strictness, ZAlignRecipe, import_flow_registration,
     import_tile_compile, schema, template,
 };
 use stillframe_engine::runtime::Capabilities;
@@ -31,6 +31,7 @@ fn init(args: &RecipeInitArgs) -> CommandResult {
     let text = match args.pipeline {
         Pipeline::Stack => template(args.preset, Capabilities::detect().physical_cores),
         Pipeline::Motion => defaults::<MotionRecipe>(),
+        Pipeline::Mosaic => defaults::<MosaicRecipe>(),
         Pipeline::Session => defaults::<SessionRecipe>(),
         Pipeline::ZAlign => defaults::<ZAlignRecipe>(),
     };
@@ -48,6 +49,7 @@ fn check(args: &RecipeCheckArgs) -> CommandResult {
         Pipeline::Stack => RecipeFile::load(Some(&args.file), &[])
             .and_then(|file| file.check(cores, strictness).map(|()| file.recipe.sha256())),
         Pipeline::Motion => hash_of::<MotionRecipe>(&args.file),
+        Pipeline::Mosaic => hash_of::<MosaicRecipe>(&args.file),
         Pipeline::Session => hash_of::<SessionRecipe>(&args.file),
         Pipeline::ZAlign => hash_of::<ZAlignRecipe>(&args.file),
     };
@@ -66,6 +68,7 @@ fn print_schema(pipeline: Pipeline) -> CommandResult {
     let schema = match pipeline {
         Pipeline::Stack => schema::<StackRecipe>(),
         Pipeline::Motion => schema::<MotionRecipe>(),
+        Pipeline::Mosaic => schema::<MosaicRecipe>(),
         Pipeline::Session => schema::<SessionRecipe>(),
         Pipeline::ZAlign => schema::<ZAlignRecipe>(),
     };
